@@ -1,6 +1,9 @@
 //! The wire contract of our resources. Doc comments here are user documentation: `kubectl explain` shows them.
 
+mod crds;
 pub mod v1alpha1;
+
+pub use crds::{crd_yaml, crds, crds_yaml};
 
 /// API group of every resource of ours.
 pub const GROUP: &str = "secrets.abeja.io";

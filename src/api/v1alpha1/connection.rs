@@ -7,28 +7,41 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SecretKeyRef;
+use super::{SecretKeyRef, rules};
 
 /// A connection to an organization at the ABEJA Platform, for the `SecretVersion`s of its own namespace.
-#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[derive(
+    CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default,
+)]
 #[kube(
     group = "secrets.abeja.io",
     version = "v1alpha1",
     kind = "AbejaConnection",
     namespaced,
     status = "ConnectionStatus",
+    shortname = "abejaconn",
     category = "abeja",
     derive = "PartialEq",
-    derive = "Default"
+    derive = "Default",
+    doc = "A connection to an organization at the ABEJA Platform, for its own namespace.",
+    selectable = ".spec.organizationId",
+    printcolumn(name = "Organization", type_ = "string", json_path = ".spec.organizationId"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1),
+    validation = rules::NAME_LENGTH
 )]
+#[x_kube(validation = rules::URL_IMMUTABLE)]
 #[serde(rename_all = "camelCase")]
 pub struct AbejaConnectionSpec {
     /// Base URL of the remote. Absent: the public one. Must be one of the operator's allowed endpoints. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = rules::URL))]
     pub url: Option<String>,
     /// Organization id. Quote it in YAML. Immutable.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = rules::REMOTE_ID))]
+    #[x_kube(validation = rules::ORGANIZATION_IMMUTABLE)]
     pub organization_id: String,
     /// The credential: exactly one of the kinds.
     pub auth: Auth,
@@ -49,15 +62,26 @@ pub struct AbejaConnectionSpec {
 }
 
 /// A connection to an organization at the ABEJA Platform, for the namespaces that its `access` rules name.
-#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[derive(
+    CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default,
+)]
 #[kube(
     group = "secrets.abeja.io",
     version = "v1alpha1",
     kind = "ClusterAbejaConnection",
     status = "ConnectionStatus",
+    shortname = "cabejaconn",
     category = "abeja",
     derive = "PartialEq",
-    derive = "Default"
+    derive = "Default",
+    doc = "A connection to an organization at the ABEJA Platform, for the namespaces that its access rules name.",
+    selectable = ".spec.organizationId",
+    printcolumn(name = "Organization", type_ = "string", json_path = ".spec.organizationId"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1),
+    validation = rules::NAME_LENGTH
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterAbejaConnectionSpec {
@@ -72,6 +96,7 @@ pub struct ClusterAbejaConnectionSpec {
 
 /// The credential of a connection: exactly one of the fields.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[x_kube(validation = rules::ONE_CREDENTIAL)]
 #[serde(rename_all = "camelCase")]
 pub struct Auth {
     /// A platform token.
@@ -98,11 +123,11 @@ pub struct TokenAuth {
 #[serde(rename_all = "camelCase")]
 pub struct TokenSecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
     pub name: String,
     /// Key in the Secret's data. Default `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::DATA_KEY))]
     pub key: Option<String>,
 }
 
@@ -119,7 +144,7 @@ pub struct SecretAuth {
 #[serde(rename_all = "camelCase")]
 pub struct SecretNameRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
     pub name: String,
 }
 
@@ -168,20 +193,26 @@ pub struct AccessRule {
     pub permission: Permission,
     /// The secrets that may be used. Absent: every secret of the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$")))]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 64), regex(pattern = rules::REMOTE_ID)))]
     pub secret_ids: Option<Vec<String>>,
 }
 
 /// Namespaces, by name or by label: exactly one of the fields.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[x_kube(validation = rules::NAMES_OR_SELECTOR)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceRule {
     /// These namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    #[schemars(
+        length(min = 1, max = 256),
+        inner(length(min = 1, max = 63), regex(pattern = rules::NAMESPACE_NAME))
+    )]
     pub names: Option<Vec<String>>,
     /// Namespaces with these labels. `selector: {}` is every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::namespace_selector")]
+    #[x_kube(validation = rules::MATCH_LABELS_ONLY, validation = rules::SELECTOR_KEYS)]
     pub selector: Option<NamespaceSelector>,
 }
 
@@ -191,12 +222,13 @@ pub struct NamespaceRule {
 pub struct NamespaceSelector {
     /// Labels that a namespace must have, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
     pub match_labels: BTreeMap<String, String>,
 }
 
 /// What a rule allows.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[derive(
+    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord,
+)]
 pub enum Permission {
     /// Follow versions.
     #[default]

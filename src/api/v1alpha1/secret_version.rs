@@ -1,4 +1,7 @@
 //! `SecretVersion`: one remote secret's line of versions, made here or followed.
+//!
+//! An optional enum names its schema in `schemars(with)`: the schema of `Option` would show the enum's documentation in place
+//! of the field's.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::rules;
 
 /// A version of a secret in the ABEJA Platform Secret Manager.
 ///
@@ -22,13 +27,43 @@ use serde::{Deserialize, Serialize};
     shortname = "sv",
     category = "abeja",
     derive = "PartialEq",
-    derive = "Default"
+    derive = "Default",
+    doc = "A version of a secret in the ABEJA Platform Secret Manager, and the native Secret that holds its value.",
+    selectable = ".spec.connectionRef.name",
+    selectable = ".spec.remoteRef.secretId",
+    selectable = ".spec.target.name",
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretId"),
+    printcolumn(name = "Version", type_ = "integer", json_path = ".status.version"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".status.target.name", priority = 1),
+    printcolumn(name = "Suspended", type_ = "boolean", json_path = ".spec.suspend", priority = 1),
+    printcolumn(
+        name = "Last Change",
+        type_ = "date",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime",
+        priority = 1
+    ),
+    validation = rules::NAME_LENGTH,
+    validation = rules::SOURCE_IS_NOT_TARGET,
+    validation = rules::TARGET_TYPE_IMMUTABLE
+)]
+#[x_kube(
+    validation = rules::MANAGED_OR_OBSERVED,
+    validation = rules::NO_SWITCH,
+    validation = rules::LATEST_HAS_NO_STATE,
+    validation = rules::OBSERVED_HAS_NO_DELETION_POLICY,
+    validation = rules::OBSERVED_DOES_SOMETHING,
+    validation = rules::ON_CHANGE_HAS_NO_INTERVAL
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SecretVersionSpec {
     /// The connection to the remote: an `AbejaConnection` of the same namespace, or a `ClusterAbejaConnection`.
     pub connection_ref: ConnectionRef,
     /// The remote secret. Immutable: make another resource for another secret.
+    #[x_kube(validation = rules::REMOTE_REF_IMMUTABLE)]
     pub remote_ref: RemoteRef,
     /// Where the value comes from. Makes this resource managed: a new version is created on each change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,16 +73,21 @@ pub struct SecretVersionSpec {
     pub version_ref: Option<VersionRef>,
     /// The state to hold the version in at the remote. Absent: `Active` where managed, left alone where observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "VersionState")]
     pub state: Option<VersionState>,
     /// What becomes of the versions created by this resource when it is deleted: `Delete` (the default), `Deactivate`,
     /// or `Retain`. Managed only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// When to look at the remote: `Periodic` (the default), or `OnChange` of this resource or its source only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RefreshPolicy")]
     pub refresh_policy: Option<RefreshPolicy>,
-    /// How often to look at the remote, as a duration from `5s` to `720h`. Default `1h`.
+    /// How often to look at the remote: hours, minutes and seconds such as `1h30m`, from `5s` to `720h`. Default `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,7}[hms])+$"))]
+    #[x_kube(validation = rules::INTERVAL_RANGE)]
     pub refresh_interval: Option<String>,
     /// The native Secret to write. Absent: one named like this resource, with the value under the key `value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +104,7 @@ pub struct ConnectionRef {
     /// `AbejaConnection` (of the same namespace) or `ClusterAbejaConnection`.
     pub kind: ConnectionKind,
     /// Name of the connection.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
     pub name: String,
 }
 
@@ -80,15 +120,16 @@ pub enum ConnectionKind {
 
 /// A remote secret, by id or by name.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[x_kube(validation = rules::ONE_SECRET)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteRef {
     /// Organization id. Absent: the connection's. Another one than the connection's needs an `AbejaConnection`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = rules::REMOTE_ID))]
     pub organization_id: Option<String>,
     /// Id of the secret. Quote it in YAML: an id is text, not a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = rules::REMOTE_ID))]
     pub secret_id: Option<String>,
     /// Name of the secret. It is looked up once, and the id found is kept in status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +139,7 @@ pub struct RemoteRef {
 
 /// Where the value of a managed version comes from.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[x_kube(validation = rules::ONE_SOURCE)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueFrom {
     /// A key of a Secret in the same namespace. Its bytes are sent as they are.
@@ -109,21 +151,22 @@ pub struct ValueFrom {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
-    /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
     pub name: String,
-    /// Key in the Secret's data.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    /// Key in the object's data.
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::DATA_KEY))]
     pub key: String,
 }
 
 /// Which existing version to follow: exactly one of the fields.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[x_kube(validation = rules::ONE_VERSION)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionRef {
     /// The version with this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = rules::REMOTE_ID))]
     pub id: Option<String>,
     /// The version with this number, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +174,7 @@ pub struct VersionRef {
     pub number: Option<i64>,
     /// `Active`: the newest version that is active, followed as it moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Latest")]
     pub latest: Option<Latest>,
 }
 
@@ -174,15 +218,25 @@ pub enum RefreshPolicy {
 
 /// The native Secret to write.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[x_kube(
+    validation = rules::KEY_OR_DATA,
+    validation = rules::MERGE_ADDS_KEYS_ONLY,
+    validation = rules::TYPE_NOT_PRIVILEGED,
+    validation = rules::TLS_KEYS,
+    validation = rules::DOCKER_CONFIG_JSON_KEY,
+    validation = rules::DOCKER_CFG_KEY,
+    validation = rules::BASIC_AUTH_KEY,
+    validation = rules::SSH_AUTH_KEY
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// Name of the Secret. Absent: the name of the `SecretVersion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
     pub name: Option<String>,
     /// Key that holds the value. Default `value`. Use `data` instead for properties of a JSON value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::DATA_KEY))]
     pub key: Option<String>,
     /// Type of the Secret. Default `Opaque`. It cannot be changed: name another target instead.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -191,18 +245,22 @@ pub struct Target {
     /// How the Secret belongs to this resource: `Owner` (the default: made here, goes with the resource), `Orphan` (made
     /// here, stays), `Merge` (keys are added to a Secret that somebody else made), or `None` (no Secret).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CreationPolicy")]
     pub creation_policy: Option<CreationPolicy>,
     /// Labels for the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "rules::labels")]
+    #[x_kube(validation = rules::METADATA_KEYS, validation = rules::METADATA_KEYS_OF_OTHERS)]
     pub labels: BTreeMap<String, String>,
     /// Annotations for the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "rules::annotations")]
+    #[x_kube(validation = rules::METADATA_KEYS, validation = rules::METADATA_KEYS_OF_OTHERS)]
     pub annotations: BTreeMap<String, String>,
     /// Keys taken from properties of a JSON value, instead of the whole value under `key`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub data: Vec<TargetData>,
 }
 
@@ -211,11 +269,11 @@ pub struct Target {
 #[serde(rename_all = "camelCase")]
 pub struct TargetData {
     /// Key in the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::DATA_KEY))]
     pub key: String,
     /// A top-level key of the JSON value, or a JSON Pointer (RFC 6901) where it begins with `/`. A string is written raw,
     /// anything else as compact JSON.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = rules::PROPERTY))]
     pub property: String,
 }
 
@@ -257,12 +315,14 @@ pub struct SecretVersionStatus {
     pub version: Option<i64>,
     /// State of that version at the remote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "VersionState")]
     pub state: Option<VersionState>,
     /// When the remote last changed that version, in its own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<String>,
     /// How that version came to this resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Origin")]
     pub origin: Option<Origin>,
     /// Keyed digest of the source's bytes at the last change that was carried through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -330,7 +390,11 @@ pub struct Record {
     /// The remote secret it belongs to.
     pub place: String,
     /// When it was created, in the remote's words.
-    pub created_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// Id of the intent that it settled. Absent where the version was found without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_id: Option<String>,
 }
 
 /// A create that was decided and is not yet recorded. Written before the request is sent, so that no crash can hide it.
