@@ -24,9 +24,34 @@ fn check(path: &str, expected: &str) {
 #[test]
 fn crds() {
     for crd in api::crds() {
-        check(
-            &format!("crds/{}.yaml", crd.spec.names.plural),
-            &api::crd_yaml(&crd).unwrap(),
+        let file = format!("crds/{}.yaml", crd.spec.names.plural);
+        check(&file, &api::crd_yaml(&crd).unwrap());
+    }
+}
+
+/// The chart's copies survive an uninstall by Helm, and a prune or delete by Argo CD.
+#[test]
+fn crds_of_the_chart() {
+    for mut crd in api::crds() {
+        let annotations = crd.metadata.annotations.get_or_insert_default();
+        annotations.insert("helm.sh/resource-policy".into(), "keep".into());
+        annotations.insert(
+            "argocd.argoproj.io/sync-options".into(),
+            "Prune=false,Delete=false".into(),
         );
+        let file = format!(
+            "charts/secret-version-operator/files/crds/{}.yaml",
+            crd.spec.names.plural
+        );
+        check(&file, &api::crd_yaml(&crd).unwrap());
+    }
+}
+
+#[test]
+fn the_yaml_of_a_definition_says_the_same() {
+    for crd in api::crds() {
+        let read: serde_json::Value =
+            serde_saphyr::from_str(&api::crd_yaml(&crd).unwrap()).unwrap();
+        assert_eq!(read, serde_json::to_value(&crd).unwrap());
     }
 }
