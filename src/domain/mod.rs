@@ -1,4 +1,22 @@
 //! The rules, pure: no client, clock, random numbers or runtime. Effects are data.
+//!
+//! [`decide::decide`] maps what was [`observed`] to the next [`step`]: look at something, do something, or rest. Each
+//! rule of behaviour lives here, in one place, with its table of tests beside it.
 
+pub mod access;
+pub mod backoff;
 pub mod class;
+pub mod condition;
+pub mod create;
+pub mod decide;
+pub mod delete;
+pub mod follow;
+pub mod hold;
+pub mod managed;
+pub mod observed;
+pub mod owner;
 pub mod place;
+pub mod projection;
+pub mod reason;
+pub mod refresh;
+pub mod step;

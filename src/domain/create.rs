@@ -1,0 +1,583 @@
+//! The create protocol: at most one version per change, whatever dies. The promise, and why each step is as it is, are
+//! in `docs/adr/0002-create-protocol.md`.
+//!
+//! `begin` is taken when the source changed, `resume` whenever an intent is open. Both end in `record`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::FINALIZER;
+use crate::api::v1alpha1::{
+    Baseline, CreationPolicy, DeletionPolicy, EarlierIntent, Intent, ObjectSeen, Origin, Record, SecretVersion,
+    SecretVersionStatus,
+};
+
+use super::condition::{Problem, Verdict};
+use super::decide::{forced, next_try, previous_target, rest_remote, rest_until, rest_waiting, settled, status};
+use super::hold;
+use super::managed::source_problem;
+use super::observed::{Access, Fate, Observed, SendFailure, Sent, Sight, Source, Version};
+use super::place::Place;
+use super::projection::TargetView;
+use super::reason::Reason;
+use super::step::{Effect, Event, Look, Step, Wake};
+
+/// How long after the intent was begun the request may still be sent.
+pub const SEND_WINDOW: Duration = Duration::from_secs(5);
+
+/// The schema of intents that this operator writes and reads.
+pub const INTENT_SCHEMA: i64 = 1;
+
+/// Attempts of unknown outcome after which a person is asked.
+const MAX_ATTEMPTS: i64 = 3;
+
+/// How many replaced intents are kept.
+const EARLIER: usize = 4;
+
+/// What became of a create request, as the protocol sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A version was created by this request.
+    Created,
+    /// The answer names a version that existed before.
+    Referenced,
+    /// Nothing was created.
+    Rejected,
+    /// Nothing was sent.
+    NotSent,
+    /// Nobody knows yet.
+    Ambiguous,
+}
+
+/// Whether a request created something: only the API's own refusal, or no connection at all, is a no.
+pub fn classify(sent: &Sent, listed_before: &[Version], baseline: &Baseline) -> Outcome {
+    match sent {
+        Sent::TooLate => Outcome::NotSent,
+        Sent::Answered(version) if listed_before.iter().any(|v| v.id == version.id) => Outcome::Referenced,
+        Sent::Answered(version) if later(version, baseline) => Outcome::Created,
+        Sent::Answered(_) => Outcome::Ambiguous,
+        Sent::Failed(failure) if rejected(failure) => Outcome::Rejected,
+        Sent::Failed(_) => Outcome::Ambiguous,
+    }
+}
+
+fn rejected(failure: &SendFailure) -> bool {
+    failure.not_connected
+        || match failure.status {
+            Some(429) => true,
+            Some(400 | 401 | 403 | 404 | 405 | 413 | 415 | 422) => failure.api_error,
+            _ => false,
+        }
+}
+
+/// Whether a version came after a baseline.
+pub fn later(version: &Version, baseline: &Baseline) -> bool {
+    let at = |text: &str| text.parse::<Timestamp>().ok();
+    let created_later = match (at(&version.created_at), baseline.created_at.as_deref().and_then(at)) {
+        (Some(new), Some(old)) => new > old,
+        _ => false,
+    };
+    version.number > baseline.version || created_later
+}
+
+/// The grace after which "none" may be believed: the request's window and timeouts, and the remote's time to settle,
+/// doubled per attempt.
+pub fn grace(o: &Observed, timeout: Duration, attempts: i64) -> Duration {
+    let doubled = u32::try_from((attempts - 1).clamp(0, 8)).unwrap_or(0);
+    (SEND_WINDOW + timeout + timeout + o.settings.settle).saturating_mul(1 << doubled)
+}
+
+fn intent_grace(o: &Observed, intent: &Intent) -> Duration {
+    let timeout = Duration::from_secs(u64::try_from(intent.timeout_seconds).unwrap_or(0));
+    grace(o, timeout, intent.attempts)
+}
+
+/// The open intent of this resource in this place: written, and not yet named by a record.
+pub fn open_intent<'a>(o: &'a Observed, place: &Place) -> Option<&'a Intent> {
+    let status = o.cr.status.as_ref()?;
+    let intent = status.create.as_ref()?;
+    let own = Some(&intent.uid) == o.cr.metadata.uid.as_ref() && intent.place == place.to_string();
+    let settled = status.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id));
+    (own && !settled).then_some(intent)
+}
+
+/// What this process knows of an intent.
+pub(super) fn fate(o: &Observed, intent: &Intent) -> Fate {
+    match &o.memory.intent {
+        Some((id, fate)) if *id == intent.id => *fate,
+        _ => Fate::Found(Duration::ZERO),
+    }
+}
+
+/// Whether no attempt of this change can have reached the remote.
+fn never_sent(o: &Observed, intent: &Intent) -> bool {
+    intent.attempts == 1 && matches!(fate(o, intent), Fate::Fresh | Fate::NotSent | Fate::Rejected)
+}
+
+/// How much longer "none" may not be believed.
+pub(super) fn grace_left(o: &Observed, intent: &Intent) -> Duration {
+    match fate(o, intent) {
+        Fate::Ambiguous(age) | Fate::Found(age) => intent_grace(o, intent).saturating_sub(age),
+        Fate::Fresh | Fate::NotSent | Fate::Rejected => Duration::ZERO,
+    }
+}
+
+/// Versions that may be the outcome of an intent: later than its baseline and outside our record.
+pub(super) fn candidates<'a>(o: &'a Observed, intent: &Intent) -> (Vec<&'a Version>, Vec<&'a Version>) {
+    let recorded = |id: &str| o.cr.status.as_ref().is_some_and(|s| s.history.iter().any(|r| r.version_id == id));
+    let fresh = o.seen.versions.iter().flat_map(|v| &v.all).filter(|v| later(v, &intent.baseline) && !recorded(&v.id));
+    let (equal, rest): (Vec<_>, Vec<_>) = fresh.partition(|v| v.is_intent == Sight::Equal);
+    (equal, rest.into_iter().filter(|v| v.is_intent == Sight::Unknown).collect())
+}
+
+/// The source changed: find an equal version, or make the change durable as an intent.
+pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
+    if let Some(step) = gate(o, access) {
+        return step;
+    }
+    let Some(Source::Bytes { object, digest, .. }) = &o.seen.source else { return Step::Look(Look::Source) };
+    let Some(versions) = o.seen.versions.as_ref().filter(|v| v.values) else {
+        return Step::Look(Look::Versions { values: true });
+    };
+    if let Some(step) = missing(o, &recorded_ids(o, place)) {
+        return step;
+    }
+    let mut events = Vec::new();
+    let status_lost = bare(&o.cr) && !o.memory.finalizer_is_ours;
+    if status_lost {
+        if let Some(step) = wait_for_lost_status(o, access) {
+            return step;
+        }
+        events.push(status_lost_event(&versions.all));
+        let equal = versions.all.iter().filter(|v| v.is_source == Sight::Equal).max_by_key(|v| v.number);
+        if let Some(version) = equal {
+            let found = Found { version, origin: Origin::Referenced, create_id: None, digest, source: Some(object) };
+            return record(o, place, &found, events);
+        }
+        if let Some(step) = hold_unknown(o, versions.all.iter().filter(|v| v.is_source == Sight::Unknown)) {
+            return step;
+        }
+    }
+    if let Some(version) = newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
+        let found = Found { version, origin: Origin::Referenced, create_id: None, digest, source: Some(object) };
+        return record(o, place, &found, events);
+    }
+    if needs_finalizer(&o.cr) {
+        if !access.protected {
+            let message = "the connection is being prepared for clean-up duties";
+            let wait = Duration::from_secs(2);
+            return rest_waiting(o, Problem::passing(Reason::ConnectionNotReady, message), wait, events);
+        }
+        return Step::Do(Effect::AddFinalizer);
+    }
+    write_intent(o, access, place, baseline(&versions.all), digest, 1)
+}
+
+/// An intent is open: send it if it is fresh, else find out what became of it.
+pub(super) fn resume(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Step {
+    if intent.schema > INTENT_SCHEMA {
+        let message =
+            "status.create was written by a newer operator; upgrade this one, and nothing is created until then";
+        return rest_remote(o, Problem::passing(Reason::AmbiguousCreate, message));
+    }
+    if let Some(sent) = &o.seen.sent {
+        let listed = o.seen.versions.as_ref().map_or(&[][..], |v| v.all.as_slice());
+        match (classify(sent, listed, &intent.baseline), sent) {
+            (outcome @ (Outcome::Created | Outcome::Referenced), Sent::Answered(version)) => {
+                let origin = if outcome == Outcome::Created { Origin::Created } else { Origin::Referenced };
+                return record_intent(o, place, intent, version, origin, Vec::new());
+            }
+            (Outcome::Rejected, Sent::Failed(failure)) => return rest_rejected(o, failure),
+            (Outcome::NotSent, _) => {
+                let problem =
+                    Problem::passing(Reason::Progressing, "the time to send the new version ran out; trying again");
+                return rest_waiting(o, problem, Duration::from_secs(1), Vec::new());
+            }
+            _ => {}
+        }
+    } else if fate(o, intent) == Fate::Fresh {
+        return Step::Do(Effect::CreateVersion { intent: intent.id.clone() });
+    }
+    resolve(o, access, place, intent)
+}
+
+/// Finds out what became of an intent whose outcome is not known.
+fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Step {
+    if !o.live {
+        return Step::Look(Look::Live);
+    }
+    let Some(versions) = o.seen.versions.as_ref().filter(|v| v.values) else {
+        return Step::Look(Look::Versions { values: true });
+    };
+    let (equal, unknown) = candidates(o, intent);
+    match equal.as_slice() {
+        [] => {}
+        [one] => {
+            let origin = if never_sent(o, intent) { Origin::Referenced } else { Origin::Created };
+            let event = Event::normal(
+                Reason::VersionRecovered,
+                format!("version {} ({}) is the outcome of a create whose answer was lost", one.number, one.id),
+            );
+            return record_intent(o, place, intent, one, origin, vec![event]);
+        }
+        [several @ ..] => {
+            let Some(lowest) = several.iter().min_by_key(|v| v.number) else { return Step::Look(Look::Live) };
+            return record_intent(o, place, intent, lowest, Origin::Referenced, vec![ambiguous_event(several)]);
+        }
+    }
+    if let Some(step) = missing(o, &recorded_ids(o, place)) {
+        return step;
+    }
+    if let Some(step) = hold_unknown(o, unknown.into_iter()) {
+        return step;
+    }
+    let left = grace_left(o, intent);
+    if !left.is_zero() {
+        return wait_for_grace(o, intent, left);
+    }
+    if let Some(step) = gate(o, access) {
+        return step;
+    }
+    match &o.seen.source {
+        None => Step::Look(Look::Source),
+        Some(Source::Bytes { digest, is_intent, object, .. }) => match is_intent {
+            Sight::Equal => send_again(o, access, place, intent, digest),
+            Sight::Different => match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
+                Some(version) => {
+                    let create_id = Some(intent.id.as_str());
+                    let found = Found { version, origin: Origin::Referenced, create_id, digest, source: Some(object) };
+                    record(o, place, &found, Vec::new())
+                }
+                None => write_intent(o, access, place, baseline(&versions.all), digest, 1),
+            },
+            Sight::Unknown => rest_remote(
+                o,
+                Problem::stalled(
+                    Reason::DigestUnknown,
+                    "an open create was digested with a key that is gone, so nothing can tell whether the source is still \
+                     the same; restore the key's Secret",
+                ),
+            ),
+        },
+        Some(other) => {
+            let nothing = || Problem::passing(Reason::Progressing, "the source cannot be read");
+            rest_remote(o, source_problem(other).unwrap_or_else(nothing))
+        }
+    }
+}
+
+/// The same change once more, unless too many attempts had no outcome.
+fn send_again(o: &Observed, access: &Access, place: &Place, intent: &Intent, digest: &str) -> Step {
+    let unknown_outcome = matches!(fate(o, intent), Fate::Ambiguous(_) | Fate::Found(_));
+    if unknown_outcome && intent.attempts >= MAX_ATTEMPTS && !forced(o) {
+        let message = "several attempts to create the version had no outcome that can be seen; check the remote, then \
+                       request a sync with the annotation secrets.abeja.io/reconcile-requested-at, or change the source";
+        return rest_remote(o, Problem::stalled(Reason::CreateUnresolved, message));
+    }
+    let attempts = match (unknown_outcome, forced(o)) {
+        (true, true) if intent.attempts >= MAX_ATTEMPTS => 1,
+        (true, _) => intent.attempts + 1,
+        (false, _) => intent.attempts,
+    };
+    write_intent(o, access, place, intent.baseline.clone(), digest, attempts)
+}
+
+/// What forbids a create for now.
+fn gate(o: &Observed, access: &Access) -> Option<Step> {
+    let view = TargetView::of(&o.cr);
+    let source = o.cr.spec.value_from.as_ref().and_then(|v| v.secret_key_ref.as_ref());
+    let own_target = source.is_some_and(|s| s.name == view.name() && view.keys().contains(&s.key.as_str()));
+    if own_target && view.policy() != CreationPolicy::None {
+        let message = "source and target are the same key of the same Secret; set target.name, or creationPolicy None";
+        return Some(rest_remote(o, Problem::stalled(Reason::SourceRefused, message)));
+    }
+    if access.deleting {
+        let message = "the connection is being deleted, so no version is created; use another connection";
+        return Some(rest_remote(o, Problem::passing(Reason::ConnectionDeleting, message)));
+    }
+    let wait = o.memory.create_wait?;
+    let message = format!("the source changes faster than versions may be created; {}", next_try(o, wait));
+    Some(rest_waiting(o, Problem::passing(Reason::CreateRateLimited, message), wait, Vec::new()))
+}
+
+fn write_intent(o: &Observed, access: &Access, place: &Place, baseline: Baseline, digest: &str, attempts: i64) -> Step {
+    let mut next = status(&o.cr);
+    let mut earlier = Vec::new();
+    if let Some(old) = next.create.take() {
+        if old.digest != digest {
+            earlier.push(EarlierIntent { digest: old.digest, baseline: old.baseline });
+        }
+        earlier.extend(old.earlier);
+        earlier.truncate(EARLIER);
+    }
+    note_place(&mut next, place);
+    next.create = Some(Intent {
+        schema: INTENT_SCHEMA,
+        id: o.fresh_id.clone(),
+        uid: o.cr.metadata.uid.clone().unwrap_or_default(),
+        place: place.to_string(),
+        baseline,
+        digest: digest.to_owned(),
+        attempts,
+        timeout_seconds: i64::try_from(access.timeout.as_secs()).unwrap_or(i64::MAX),
+        started_at: o.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        earlier,
+    });
+    let problem = Problem::passing(Reason::Progressing, "a version is being created");
+    let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
+    Step::Do(Effect::WriteIntent(Box::new(settled(o, next, &verdict))))
+}
+
+fn rest_rejected(o: &Observed, failure: &SendFailure) -> Step {
+    let wait = o.backoff.max(failure.retry_after.unwrap_or_default());
+    let stalled = matches!(failure.status, Some(400 | 413 | 415 | 422));
+    let message = format!("the remote did not create the version: {}; {}", failure.message, next_try(o, wait));
+    let reason = if stalled { Reason::CreateRejected } else { failure.reason };
+    let verdict = Verdict {
+        remote: Some(Problem { reason, message, stalled }),
+        target: previous_target(o),
+        ..Verdict::default()
+    };
+    let wake = if stalled { Wake::Backoff(super::backoff::LONGEST) } else { Wake::Backoff(wait) };
+    rest_until(o, status(&o.cr), &verdict, wake, Vec::new())
+}
+
+/// A version found to be the outcome of something.
+struct Found<'a> {
+    version: &'a Version,
+    origin: Origin,
+    create_id: Option<&'a str>,
+    digest: &'a str,
+    source: Option<&'a ObjectSeen>,
+}
+
+fn record_intent(
+    o: &Observed,
+    place: &Place,
+    intent: &Intent,
+    version: &Version,
+    origin: Origin,
+    events: Vec<Event>,
+) -> Step {
+    let source = match &o.seen.source {
+        Some(Source::Bytes { object, is_intent: Sight::Equal, .. }) => Some(object),
+        _ => None,
+    };
+    let found = Found { version, origin, create_id: Some(&intent.id), digest: &intent.digest, source };
+    record(o, place, &found, events)
+}
+
+/// The Secret first, then one status write with record and outcome; the status also where the Secret cannot be written.
+fn record(o: &Observed, place: &Place, found: &Found<'_>, events: Vec<Event>) -> Step {
+    let version = found.version;
+    let mut next = status(&o.cr);
+    note_place(&mut next, place);
+    hold::note_version(&mut next, version);
+    next.digest = Some(found.digest.to_owned());
+    next.source = found.source.cloned();
+    next.origin = Some(enter(&mut next, o, place, found));
+    next.history.retain(|r| r.version_id == version.id || !o.memory.gone.contains(&r.version_id));
+    let target = match hold::target(o, &version.id, Some(version), &mut next) {
+        Ok(target) => target,
+        Err(step) => return *step,
+    };
+    let remote = if wants_other_state(o, version) {
+        Some(Problem::passing(Reason::Progressing, "the version is recorded; its state comes next"))
+    } else {
+        altered(&next)
+    };
+    let verdict = hold::verdict(o, &next, remote, target);
+    let status = Box::new(settled(o, next, &verdict));
+    Step::Do(Effect::WriteStatus { status, events })
+}
+
+fn wants_other_state(o: &Observed, version: &Version) -> bool {
+    version.state != o.cr.spec.state.unwrap_or(crate::api::v1alpha1::VersionState::Active)
+}
+
+/// Puts the version into the history, and answers how it came here: what was created here once stays so.
+fn enter(next: &mut SecretVersionStatus, o: &Observed, place: &Place, found: &Found<'_>) -> Origin {
+    let uid = o.cr.metadata.uid.clone().unwrap_or_default();
+    let create_id = found.create_id.map(str::to_owned);
+    if let Some(known) = next.history.iter_mut().find(|r| r.version_id == found.version.id) {
+        known.create_id = create_id.or(known.create_id.take());
+        return if known.uid == uid { known.origin } else { Origin::Referenced };
+    }
+    next.history.push(Record {
+        version_id: found.version.id.clone(),
+        version: found.version.number,
+        origin: found.origin,
+        digest: found.version.digest.clone().unwrap_or_else(|| found.digest.to_owned()),
+        uid,
+        place: place.to_string(),
+        created_at: Some(found.version.created_at.clone()),
+        create_id,
+    });
+    found.origin
+}
+
+/// The remote serves other bytes than were sent: this change is never sent again.
+pub(super) fn altered(status: &SecretVersionStatus) -> Option<Problem> {
+    let current = status.history.iter().find(|r| Some(&r.version_id) == status.version_id.as_ref())?;
+    let same_key = |a: &str, b: &str| a.rsplit_once('.').map(|p| p.0) == b.rsplit_once('.').map(|p| p.0);
+    let sent = status.digest.as_deref()?;
+    (current.origin == Origin::Created && same_key(&current.digest, sent) && current.digest != sent).then(|| {
+        Problem::stalled(
+            Reason::ValueAltered,
+            "the remote serves other bytes than were sent; the target holds what it serves, and nothing is sent again until \
+             the source changes",
+        )
+    })
+}
+
+fn note_place(status: &mut SecretVersionStatus, place: &Place) {
+    status.url = Some(place.url.clone());
+    status.organization_id = Some(place.organization_id.clone());
+    status.secret_id = Some(place.secret_id.clone());
+}
+
+fn newest_active(all: &[Version]) -> Option<&Version> {
+    all.iter().filter(|v| v.state == crate::api::v1alpha1::VersionState::Active).max_by_key(|v| v.number)
+}
+
+fn baseline(all: &[Version]) -> Baseline {
+    let newest_time =
+        all.iter().filter_map(|v| v.created_at.parse::<Timestamp>().ok().map(|at| (at, &v.created_at))).max();
+    Baseline {
+        version: all.iter().map(|v| v.number).max().unwrap_or(0),
+        created_at: newest_time.map(|(_, text)| text.clone()),
+    }
+}
+
+/// Whether the resource has our finalizer and no sign of what it did.
+pub(super) fn bare(cr: &SecretVersion) -> bool {
+    has_finalizer(cr) && cr.status.as_ref().is_none_or(|s| s.history.is_empty() && s.create.is_none())
+}
+
+/// Whether the resource has our finalizer.
+pub fn has_finalizer(cr: &SecretVersion) -> bool {
+    cr.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER)
+}
+
+fn needs_finalizer(cr: &SecretVersion) -> bool {
+    cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain && !has_finalizer(cr)
+}
+
+/// Recorded ids of this resource in this place, and whatever else this process knows to exist there.
+pub(super) fn recorded_ids<'a>(o: &'a Observed, place: &Place) -> Vec<&'a str> {
+    let place = place.to_string();
+    let recorded =
+        o.cr.status.iter().flat_map(|s| &s.history).filter(|r| r.place == place).map(|r| r.version_id.as_str());
+    let mut ids: Vec<&str> = recorded.chain(o.memory.known.iter().map(String::as_str)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The step that finds out about ids that the list lacks: wait for the remote to settle, then ask for each. `None` where
+/// all are listed or proved gone.
+pub(super) fn missing(o: &Observed, ids: &[&str]) -> Option<Step> {
+    let listed = |id: &str| o.seen.versions.iter().flat_map(|v| &v.all).any(|v| v.id == id);
+    let absent: Vec<&str> = ids
+        .iter()
+        .copied()
+        .filter(|id| !listed(id) && !o.memory.gone.contains(*id) && !o.seen.deleted.contains(*id))
+        .collect();
+    let first = absent.first()?;
+    let left = |id: &str| o.settings.settle.saturating_sub(o.memory.missing.get(id).copied().unwrap_or_default());
+    let longest = absent.iter().map(|id| left(id)).max().unwrap_or_default();
+    if longest.is_zero() {
+        return Some(Step::Look(Look::Gone { id: (*first).to_owned() }));
+    }
+    Some(hold::incomplete(o, &absent, longest.min(Duration::from_secs(5))))
+}
+
+/// Holds while versions exist that could be ours and that nothing can compare.
+fn hold_unknown<'a>(o: &Observed, unknown: impl Iterator<Item = &'a Version>) -> Option<Step> {
+    let ids: Vec<&str> = unknown.map(|v| v.id.as_str()).collect();
+    (!ids.is_empty()).then(|| {
+        let message = format!(
+            "the remote does not serve the value of version {}, which may be the outcome of an earlier create; make the value \
+             readable, or delete the version at the remote if it is not wanted",
+            ids.join(", ")
+        );
+        rest_remote(o, Problem::passing(Reason::AmbiguousCreate, message))
+    })
+}
+
+/// The finalizer is there and nothing else: an earlier life may have sent something that the list does not show yet.
+pub(super) fn wait_for_lost_status(o: &Observed, access: &Access) -> Option<Step> {
+    let left = grace(o, access.timeout, 1).saturating_sub(o.memory.bare_for.unwrap_or_default());
+    (!left.is_zero()).then(|| {
+        let message =
+            "the record of what was done is gone; waiting until the remote must show whatever was sent before";
+        rest_waiting(o, Problem::passing(Reason::StatusLost, message), left.min(Duration::from_secs(10)), Vec::new())
+    })
+}
+
+pub(super) fn status_lost_event(all: &[Version]) -> Event {
+    let ids: Vec<&str> = all.iter().map(|v| v.id.as_str()).collect();
+    let listed = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+    Event::warning(
+        Reason::StatusLost,
+        format!(
+            "the record of what this resource created is gone; versions at the remote: {listed}; delete by hand what is not wanted"
+        ),
+    )
+}
+
+pub(super) fn ambiguous_event(several: &[&Version]) -> Event {
+    let ids: Vec<&str> = several.iter().map(|v| v.id.as_str()).collect();
+    Event::warning(
+        Reason::AmbiguousCreate,
+        format!(
+            "versions {} hold the same new value; the lowest is used and none is deleted: delete by hand what is not wanted",
+            ids.join(", ")
+        ),
+    )
+}
+
+fn wait_for_grace(o: &Observed, intent: &Intent, left: Duration) -> Step {
+    let waited = intent_grace(o, intent).saturating_sub(left);
+    let again = (waited / 2).clamp(Duration::from_secs(1), Duration::from_secs(30)).min(left);
+    let message = "it is not known yet whether the remote created the version; looking until it must have shown it";
+    rest_waiting(o, Problem::passing(Reason::ResolvingCreate, message), again, Vec::new())
+}
+
+/// Versions that nobody here recorded, newer than what is in use, and not judged yet.
+fn unjudged<'a>(o: &'a Observed, place: &Place) -> Vec<&'a Version> {
+    let Some(status) = &o.cr.status else { return Vec::new() };
+    let place = place.to_string();
+    let recorded = |id: &str| status.history.iter().any(|r| r.version_id == id && r.place == place);
+    let newer = |v: &&Version| {
+        status.create.as_ref().map_or(v.number > status.version.unwrap_or_default(), |intent| {
+            later(v, &intent.baseline) || intent.earlier.iter().any(|e| later(v, &e.baseline))
+        })
+    };
+    let all = o.seen.versions.iter().flat_map(|v| &v.all);
+    all.filter(newer).filter(|v| !recorded(&v.id) && !o.memory.judged.contains(&v.id)).collect()
+}
+
+/// Asks for values where a version may be a late outcome of one of our creates.
+pub(super) fn late_twins(o: &Observed, place: &Place) -> Option<Step> {
+    let compare = o.cr.status.as_ref().is_some_and(|s| s.create.is_some());
+    let have_values = o.seen.versions.as_ref().is_some_and(|v| v.values);
+    (compare && !have_values && !unjudged(o, place).is_empty()).then_some(Step::Look(Look::Versions { values: true }))
+}
+
+/// What to tell people of versions that nobody here recorded.
+pub(super) fn late_twin_events(o: &Observed, place: &Place) -> Vec<Event> {
+    let current = o.cr.status.as_ref().and_then(|s| s.version).unwrap_or_default();
+    let unjudged = unjudged(o, place);
+    let twin = |v: &&&Version| v.is_intent == Sight::Equal || v.is_earlier == Sight::Equal;
+    let late = unjudged.iter().filter(twin).map(|v| {
+        let note = format!("version {} ({}) looks like a late outcome of an earlier create; delete it at the remote if it is not wanted", v.number, v.id);
+        Event::warning(Reason::LateVersion, note)
+    });
+    let foreign = unjudged.iter().filter(|v| !twin(v) && v.number > current).map(|v| {
+        let note = format!("somebody else made version {} ({}); the target stays on version {current}", v.number, v.id);
+        Event::normal(Reason::ForeignVersion, note)
+    });
+    late.chain(foreign).collect()
+}

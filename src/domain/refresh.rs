@@ -1,0 +1,82 @@
+//! When a refresh is due: at fixed ticks of the clock, shifted by a phase that follows from the UID, so that fleets
+//! spread out and a restart keeps everybody's turn.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::v1alpha1::{RefreshPolicy, SecretVersion};
+
+/// The interval of a resource: `None` where it is not refreshed by the clock.
+pub fn interval(cr: &SecretVersion, default: Duration) -> Option<Duration> {
+    if cr.spec.refresh_policy == Some(RefreshPolicy::OnChange) {
+        return None;
+    }
+    let asked = cr.spec.refresh_interval.as_deref().and_then(|text| text.parse::<SignedDuration>().ok());
+    let asked = asked.and_then(|d| Duration::try_from(d).ok()).filter(|d| !d.is_zero());
+    Some(asked.unwrap_or(default))
+}
+
+/// The number of the tick that `now` belongs to. A refresh is due when it is another than at the last refresh.
+pub fn tick(uid: &str, interval: Duration, now: Timestamp) -> i128 {
+    let every = nanos(interval);
+    (now.as_nanosecond() - phase(uid, every)).div_euclid(every)
+}
+
+/// How long until the next tick.
+pub fn until_next(uid: &str, interval: Duration, now: Timestamp) -> Duration {
+    let every = nanos(interval);
+    let since = (now.as_nanosecond() - phase(uid, every)).rem_euclid(every);
+    Duration::from_nanos(u64::try_from(every - since).unwrap_or(u64::MAX))
+}
+
+fn nanos(interval: Duration) -> i128 {
+    i128::try_from(interval.as_nanos()).unwrap_or(i128::MAX).max(1)
+}
+
+fn phase(uid: &str, every: i128) -> i128 {
+    i128::from(spread(uid)) % every
+}
+
+/// A number that spreads evenly over texts and never changes: FNV-1a, 64 bits.
+pub fn spread(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn intervals_are_read_and_onchange_has_none() {
+        let mut cr = SecretVersion::default();
+        assert_eq!(interval(&cr, HOUR), Some(HOUR));
+        for (text, expected) in [("5s", 5), ("1h30m", 5400), ("720h", 2_592_000), ("nonsense", 3600), ("0s", 3600)] {
+            cr.spec.refresh_interval = Some(text.into());
+            assert_eq!(interval(&cr, HOUR), Some(Duration::from_secs(expected)), "{text}");
+        }
+        cr.spec.refresh_policy = Some(RefreshPolicy::OnChange);
+        assert_eq!(interval(&cr, HOUR), None);
+    }
+
+    #[test]
+    fn a_tick_comes_exactly_when_it_was_announced() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        for uid in ["a", "b", "c"] {
+            let next = until_next(uid, HOUR, now);
+            assert!(next <= HOUR && !next.is_zero());
+            let before = now + next - Duration::from_nanos(1);
+            assert_eq!(tick(uid, HOUR, before), tick(uid, HOUR, now));
+            assert_eq!(tick(uid, HOUR, now + next), tick(uid, HOUR, now) + 1);
+        }
+    }
+
+    #[test]
+    fn phases_spread() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let in_first_half = (0..1000).filter(|n| until_next(&format!("uid-{n}"), HOUR, now) < HOUR / 2).count();
+        assert!((400..600).contains(&in_first_half), "{in_first_half}");
+    }
+}
