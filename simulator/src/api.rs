@@ -18,8 +18,8 @@ use crate::call::{Call, Operation};
 use crate::control;
 use crate::execute::{Bend, Outcome, Request, execute};
 use crate::fault::{
-    Action, DelayPoint, DropFault, DropPoint, ErrorBody, LateCommitFault, Malformation, PageShift,
-    StatusFault, Strike, Subject,
+    Action, DelayPoint, DropFault, DropPoint, ErrorBody, LateCommitFault, Malformation, PageShift, StatusFault, Strike,
+    Subject,
 };
 use crate::journal::{self, Entry, Raw};
 use crate::server::{CloseIdle, Cut};
@@ -33,10 +33,7 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// Everything that the simulator answers.
 pub(crate) fn router(simulator: Simulator) -> Router {
-    Router::new()
-        .nest("/_control", control::router())
-        .fallback(handle)
-        .with_state(simulator)
+    Router::new().nest("/_control", control::router()).fallback(handle).with_state(simulator)
 }
 
 async fn handle(
@@ -90,29 +87,17 @@ impl Visit {
         let mut entry = entry_for(&request, peer);
         let (seq, generation, strike) = {
             let mut world = simulator.lock();
-            let subject = Subject {
-                method: &request.method,
-                path: request.uri.path(),
-                call: request.call.as_ref().ok(),
-            };
+            let subject =
+                Subject { method: &request.method, path: request.uri.path(), call: request.call.as_ref().ok() };
             let strike = world.faults.strike(subject, Instant::now());
             entry.faults.clone_from(&strike.ids);
-            entry.credential = world
-                .credentials
-                .identify(&request.headers)
-                .map(|known| known.name.clone());
+            entry.credential = world.credentials.identify(&request.headers).map(|known| known.name.clone());
             if simulator.keeps_raw() {
                 entry.raw = Some(Raw::new(&request.headers, &request.body));
             }
             (world.journal.push(entry), world.generation, strike)
         };
-        Self {
-            simulator,
-            request,
-            seq,
-            generation,
-            strike,
-        }
+        Self { simulator, request, seq, generation, strike }
     }
 
     async fn proceed(&self) -> Reply {
@@ -167,21 +152,11 @@ impl Visit {
     fn execute(&self) -> Answer {
         let now = Timestamp::now();
         let bend = Bend {
-            until: (!self.strike.lag.is_zero())
-                .then(|| now.checked_sub(self.strike.lag).unwrap_or(Timestamp::MIN)),
-            from_start: matches!(
-                self.strike.action,
-                Some(Action::Malformed(Malformation::RepeatFirstPage))
-            ),
+            until: (!self.strike.lag.is_zero()).then(|| now.checked_sub(self.strike.lag).unwrap_or(Timestamp::MIN)),
+            from_start: matches!(self.strike.action, Some(Action::Malformed(Malformation::RepeatFirstPage))),
         };
-        carry_out(
-            &self.simulator,
-            self.generation,
-            self.seq,
-            &self.request,
-            bend,
-        )
-        .unwrap_or_else(|| ApiError::not_found("the simulator was reset meanwhile").into())
+        carry_out(&self.simulator, self.generation, self.seq, &self.request, bend)
+            .unwrap_or_else(|| ApiError::not_found("the simulator was reset meanwhile").into())
     }
 
     fn drop(&self, fault: &DropFault) -> Cut {
@@ -201,10 +176,7 @@ impl Visit {
                 [&head, &body[..body.len() / 2]].concat()
             }
         };
-        Cut {
-            bytes: bytes.into(),
-            reset: fault.reset,
-        }
+        Cut { bytes: bytes.into(), reset: fault.reset }
     }
 
     fn commit_late(&self, fault: &LateCommitFault) -> Reply {
@@ -215,13 +187,8 @@ impl Visit {
             carry_out(&simulator, generation, seq, &request, Bend::default());
         });
         match fault.code.map(StatusCode::from_u16) {
-            Some(Ok(status)) => {
-                Reply::Answer(ApiError::new(status, "a fault of the simulator").into())
-            }
-            _ => Reply::Cut(Cut {
-                bytes: Bytes::new(),
-                reset: false,
-            }),
+            Some(Ok(status)) => Reply::Answer(ApiError::new(status, "a fault of the simulator").into()),
+            _ => Reply::Cut(Cut { bytes: Bytes::new(), reset: false }),
         }
     }
 
@@ -233,25 +200,20 @@ impl Visit {
         let shown: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let first = |rows: &str| shown[rows][0]["id"].as_str().unwrap_or_default().to_owned();
         let organization = call.organization_id.as_str();
-        let path = |secret| SecretPath {
-            organization,
-            secret,
-        };
+        let path = |secret| SecretPath { organization, secret };
         let now = Timestamp::now();
         let store = &mut self.simulator.lock().store;
         let shifted = match (call.operation, shift) {
-            (Operation::ListVersions, PageShift::Insert) => store
-                .create_version(path(&call.secret_id), b"page shift".to_vec(), false, now)
-                .map(drop),
-            (Operation::ListVersions, PageShift::Delete) => store
-                .delete_version(path(&call.secret_id), &first("versions"))
-                .map(drop),
-            (Operation::ListSecrets, PageShift::Insert) => store
-                .create_secret(organization, "page-shift", now)
-                .map(drop),
-            (Operation::ListSecrets, PageShift::Delete) => {
-                store.delete_secret(path(&first("secrets")))
+            (Operation::ListVersions, PageShift::Insert) => {
+                store.create_version(path(&call.secret_id), b"page shift".to_vec(), false, now).map(drop)
             }
+            (Operation::ListVersions, PageShift::Delete) => {
+                store.delete_version(path(&call.secret_id), &first("versions")).map(drop)
+            }
+            (Operation::ListSecrets, PageShift::Insert) => {
+                store.create_secret(organization, "page-shift", now).map(drop)
+            }
+            (Operation::ListSecrets, PageShift::Delete) => store.delete_secret(path(&first("secrets"))),
             _ => Ok(()),
         };
         if let Err(error) = shifted {
@@ -284,23 +246,13 @@ impl Visit {
 
 /// Executes a request and notes the outcome in its journal entry; `None`, and nothing done, where
 /// the simulator was reset since the request came.
-fn carry_out(
-    simulator: &Simulator,
-    generation: u64,
-    seq: u64,
-    request: &Request,
-    bend: Bend,
-) -> Option<Answer> {
+fn carry_out(simulator: &Simulator, generation: u64, seq: u64, request: &Request, bend: Bend) -> Option<Answer> {
     let world: &mut World = &mut simulator.lock();
     if world.generation != generation {
         return None;
     }
     let now = Timestamp::now();
-    let Outcome {
-        answer,
-        committed,
-        created,
-    } = execute(&mut world.store, &world.credentials, request, bend, now);
+    let Outcome { answer, committed, created } = execute(&mut world.store, &world.credentials, request, bend, now);
     if let Some(entry) = world.journal.get_mut(seq) {
         entry.committed |= committed;
         entry.version_id = created.or(entry.version_id.take());
@@ -342,10 +294,7 @@ fn made_up(fault: &StatusFault) -> Answer {
         ErrorBody::Json => ApiError::new(status, "a fault of the simulator").into(),
         ErrorBody::Html => {
             let reason = status.canonical_reason().unwrap_or("Unknown");
-            let page = format!(
-                "<html><body><h1>{} {reason}</h1></body></html>",
-                status.as_u16()
-            );
+            let page = format!("<html><body><h1>{} {reason}</h1></body></html>", status.as_u16());
             Answer::new(status, "text/html", page)
         }
         ErrorBody::Empty => Answer::new(status, "text/plain", ""),
@@ -354,10 +303,7 @@ fn made_up(fault: &StatusFault) -> Answer {
         answer.headers.insert(header::RETRY_AFTER, seconds.into());
     }
     for (name, value) in &fault.headers {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::try_from(name.as_str()),
-            HeaderValue::try_from(value.as_str()),
-        ) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
             answer.headers.insert(name, value);
         }
     }
@@ -393,11 +339,8 @@ impl Reply {
                     sleep(pause).await;
                     Ok::<_, Infallible>(Bytes::from(vec![byte]))
                 });
-                let mut response =
-                    (answer.status, answer.headers, Body::from_stream(bytes)).into_response();
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_LENGTH, length.into());
+                let mut response = (answer.status, answer.headers, Body::from_stream(bytes)).into_response();
+                response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
                 response
             }
             Self::Oversize(answer, bytes) => {
@@ -407,9 +350,7 @@ impl Reply {
                     let chunk = Bytes::from(vec![b' '; usize::try_from(size).unwrap_or(0)]);
                     (size > 0).then_some((chunk, left - size))
                 });
-                let body = stream::once(async { first })
-                    .chain(padding)
-                    .map(Ok::<_, Infallible>);
+                let body = stream::once(async { first }).chain(padding).map(Ok::<_, Infallible>);
                 (answer.status, answer.headers, Body::from_stream(body)).into_response()
             }
             Self::CloseIdle(answer, after) => {

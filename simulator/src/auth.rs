@@ -40,19 +40,14 @@ impl Credentials {
         let presented = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, secret) = presented.split_once(' ')?;
         if scheme.eq_ignore_ascii_case("bearer") {
-            return self
-                .0
-                .iter()
-                .find(|known| known.kind == CredentialKind::Bearer && known.token == secret);
+            return self.0.iter().find(|known| known.kind == CredentialKind::Bearer && known.token == secret);
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
         let pair = String::from_utf8(wire::decode(secret)?).ok()?;
         let (id, token) = pair.split_once(':')?;
-        self.0
-            .iter()
-            .find(|known| known.token == token && known.login().as_deref() == Some(id))
+        self.0.iter().find(|known| known.token == token && known.login().as_deref() == Some(id))
     }
 }
 
@@ -71,15 +66,9 @@ impl CredentialSeed {
     /// Whether the rights cover the call.
     pub(crate) fn permits(&self, call: &Call) -> Result<(), ApiError> {
         let rights = &self.rights;
-        let inside = rights
-            .organizations
-            .as_ref()
-            .is_none_or(|allowed| allowed.contains(&call.organization_id));
+        let inside = rights.organizations.as_ref().is_none_or(|allowed| allowed.contains(&call.organization_id));
         if !inside || (rights.read_only && call.operation.writes()) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "the credential has no right to this",
-            ));
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "the credential has no right to this"));
         }
         match rights.refuse_list_secrets {
             Some(status) if call.operation == Operation::ListSecrets => Err(ApiError::new(
@@ -115,9 +104,7 @@ mod tests {
     fn identified(credentials: &Credentials, authorization: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
-        credentials
-            .identify(&headers)
-            .map(|known| known.name.clone())
+        credentials.identify(&headers).map(|known| known.name.clone())
     }
 
     fn basic(pair: &str) -> String {
@@ -139,11 +126,7 @@ mod tests {
             ("Basic !".to_owned(), None),
             ("Bearer".to_owned(), None),
         ] {
-            assert_eq!(
-                identified(&known, &authorization).as_deref(),
-                name,
-                "{authorization}"
-            );
+            assert_eq!(identified(&known, &authorization).as_deref(), name, "{authorization}");
         }
         assert!(known.identify(&HeaderMap::new()).is_none());
     }

@@ -32,10 +32,7 @@ pub enum Operation {
 impl Operation {
     /// Whether it changes anything.
     pub fn writes(self) -> bool {
-        matches!(
-            self,
-            Self::CreateVersion | Self::UpdateVersion | Self::DeleteVersion
-        )
+        matches!(self, Self::CreateVersion | Self::UpdateVersion | Self::DeleteVersion)
     }
 }
 
@@ -66,28 +63,13 @@ impl Call {
             .map_err(|_| no_such_path())?;
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let (operation, ids) = match segments[..] {
-            ["secret-manager", "organizations", organization, "secrets"] => (
-                (method == Method::GET).then_some(Operation::ListSecrets),
-                [organization, "", ""],
-            ),
-            [
-                "secret-manager",
-                "organizations",
-                organization,
-                "secrets",
-                secret,
-            ] => (
-                (method == Method::GET).then_some(Operation::GetSecret),
-                [organization, secret, ""],
-            ),
-            [
-                "secret-manager",
-                "organizations",
-                organization,
-                "secrets",
-                secret,
-                "versions",
-            ] => (
+            ["secret-manager", "organizations", organization, "secrets"] => {
+                ((method == Method::GET).then_some(Operation::ListSecrets), [organization, "", ""])
+            }
+            ["secret-manager", "organizations", organization, "secrets", secret] => {
+                ((method == Method::GET).then_some(Operation::GetSecret), [organization, secret, ""])
+            }
+            ["secret-manager", "organizations", organization, "secrets", secret, "versions"] => (
                 match *method {
                     Method::GET => Some(Operation::ListVersions),
                     Method::POST => Some(Operation::CreateVersion),
@@ -95,15 +77,7 @@ impl Call {
                 },
                 [organization, secret, ""],
             ),
-            [
-                "secret-manager",
-                "organizations",
-                organization,
-                "secrets",
-                secret,
-                "versions",
-                version,
-            ] => (
+            ["secret-manager", "organizations", organization, "secrets", secret, "versions", version] => (
                 match *method {
                     Method::GET => Some(Operation::GetVersion),
                     Method::PATCH => Some(Operation::UpdateVersion),
@@ -115,18 +89,10 @@ impl Call {
             _ => return Err(no_such_path()),
         };
         let operation = operation.ok_or_else(|| {
-            ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "the method is not allowed for this resource",
-            )
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed for this resource")
         })?;
         let [organization_id, secret_id, version_id] = ids.map(str::to_owned);
-        Ok(Self {
-            operation,
-            organization_id,
-            secret_id,
-            version_id,
-        })
+        Ok(Self { operation, organization_id, secret_id, version_id })
     }
 }
 
@@ -144,37 +110,27 @@ impl Parameters {
     pub(crate) fn parse(uri: &Uri) -> Result<Self, ApiError> {
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| ApiError::bad_request("the query is malformed"))?;
-        let mut parameters = Self {
-            page: Page {
-                offset: 0,
-                limit: 50,
-            },
-            return_secret_value: false,
-        };
+        let mut parameters = Self { page: Page { offset: 0, limit: 50 }, return_secret_value: false };
         for (key, value) in &pairs {
             match key.as_str() {
                 "offset" => {
-                    parameters.page.offset = value.parse().map_err(|_| {
-                        ApiError::bad_request("\"offset\" must be greater than or equal to 0")
-                    })?;
+                    parameters.page.offset = value
+                        .parse()
+                        .map_err(|_| ApiError::bad_request("\"offset\" must be greater than or equal to 0"))?;
                 }
                 "limit" => {
                     parameters.page.limit = value
                         .parse()
                         .ok()
                         .filter(|limit| (1..=100).contains(limit))
-                        .ok_or_else(|| {
-                            ApiError::bad_request("\"limit\" must be between 1 and 100")
-                        })?;
+                        .ok_or_else(|| ApiError::bad_request("\"limit\" must be between 1 and 100"))?;
                 }
                 "return_secret_value" => {
                     parameters.return_secret_value = match value.to_ascii_lowercase().as_str() {
                         "true" => true,
                         "false" => false,
                         _ => {
-                            return Err(ApiError::bad_request(
-                                "\"return_secret_value\" must be true or false",
-                            ));
+                            return Err(ApiError::bad_request("\"return_secret_value\" must be true or false"));
                         }
                     };
                 }
@@ -199,89 +155,42 @@ mod tests {
         for (method, path, operation) in [
             (Method::GET, secrets.to_owned(), Operation::ListSecrets),
             (Method::GET, format!("{secrets}/s"), Operation::GetSecret),
-            (
-                Method::GET,
-                format!("{secrets}/s/versions"),
-                Operation::ListVersions,
-            ),
-            (
-                Method::POST,
-                format!("{secrets}/s/versions"),
-                Operation::CreateVersion,
-            ),
-            (
-                Method::GET,
-                format!("{secrets}/s/versions/v"),
-                Operation::GetVersion,
-            ),
-            (
-                Method::PATCH,
-                format!("{secrets}/s/versions/v"),
-                Operation::UpdateVersion,
-            ),
-            (
-                Method::DELETE,
-                format!("{secrets}/s/versions/v"),
-                Operation::DeleteVersion,
-            ),
+            (Method::GET, format!("{secrets}/s/versions"), Operation::ListVersions),
+            (Method::POST, format!("{secrets}/s/versions"), Operation::CreateVersion),
+            (Method::GET, format!("{secrets}/s/versions/v"), Operation::GetVersion),
+            (Method::PATCH, format!("{secrets}/s/versions/v"), Operation::UpdateVersion),
+            (Method::DELETE, format!("{secrets}/s/versions/v"), Operation::DeleteVersion),
         ] {
             let call = parse(&method, &path).unwrap();
             assert_eq!(call.operation, operation);
             assert_eq!(call.organization_id, "o");
             assert_eq!(parse(&Method::PUT, &path), Err(405), "{path}");
         }
-        for path in [
-            "/",
-            "/secret-manager",
-            "/secret-manager/organizations/o",
-            "/other",
-        ] {
+        for path in ["/", "/secret-manager", "/secret-manager/organizations/o", "/other"] {
             assert_eq!(parse(&Method::GET, path), Err(404), "{path}");
         }
     }
 
     #[test]
     fn ids_are_decoded_per_segment() {
-        let call = parse(
-            &Method::GET,
-            "/secret-manager/organizations/a%2Fb/secrets/c%3Fd",
-        )
-        .unwrap();
-        assert_eq!(
-            (call.organization_id.as_str(), call.secret_id.as_str()),
-            ("a/b", "c?d")
-        );
+        let call = parse(&Method::GET, "/secret-manager/organizations/a%2Fb/secrets/c%3Fd").unwrap();
+        assert_eq!((call.organization_id.as_str(), call.secret_id.as_str()), ("a/b", "c?d"));
     }
 
     #[test]
     fn parameters_have_ranges() {
         let parse = |query: &str| {
-            Parameters::parse(&format!("/x?{query}").parse().unwrap())
-                .map_err(|error| error.status.as_u16())
+            Parameters::parse(&format!("/x?{query}").parse().unwrap()).map_err(|error| error.status.as_u16())
         };
         let page = |offset, limit| Page { offset, limit };
         assert_eq!(parse("").unwrap().page, page(0, 50));
-        assert_eq!(
-            parse("offset=7&limit=100&other=1").unwrap().page,
-            page(7, 100)
-        );
+        assert_eq!(parse("offset=7&limit=100&other=1").unwrap().page, page(7, 100));
         for flag in ["True", "true", "TRUE"] {
             let query = format!("return_secret_value={flag}");
             assert!(parse(&query).unwrap().return_secret_value);
         }
-        assert!(
-            !parse("return_secret_value=False")
-                .unwrap()
-                .return_secret_value
-        );
-        for wrong in [
-            "offset=-1",
-            "offset=x",
-            "limit=0",
-            "limit=101",
-            "limit=",
-            "return_secret_value=2",
-        ] {
+        assert!(!parse("return_secret_value=False").unwrap().return_secret_value);
+        for wrong in ["offset=-1", "offset=x", "limit=0", "limit=101", "limit=", "return_secret_value=2"] {
             assert_eq!(parse(wrong), Err(400), "{wrong}");
         }
     }

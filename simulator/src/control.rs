@@ -28,10 +28,7 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/state", get(state))
         .route("/seed", put(seed))
         .route("/journal", get(read_journal).delete(clear_journal))
-        .route(
-            "/faults",
-            get(list_faults).post(add_fault).delete(clear_faults),
-        )
+        .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
         .route("/versions", post(edit_version))
         .route("/secrets", post(edit_secret))
@@ -58,10 +55,7 @@ struct Refused {
 
 impl Refused {
     fn new(status: StatusCode, reason: &impl ToString) -> Self {
-        Self {
-            status,
-            reason: reason.to_string(),
-        }
+        Self { status, reason: reason.to_string() }
     }
 
     #[allow(clippy::needless_pass_by_value)] // so that it fits map_err
@@ -112,32 +106,17 @@ struct SecretState {
 async fn state(State(simulator): State<Simulator>) -> Result<Json<Dump>, Refused> {
     let world = simulator.lock();
     let store = &world.store;
-    let everything = Page {
-        offset: 0,
-        limit: usize::MAX,
-    };
-    let view = View {
-        values: true,
-        until: None,
-    };
+    let everything = Page { offset: 0, limit: usize::MAX };
+    let view = View { values: true, until: None };
     let organizations = store
         .organizations()
         .map(|organization| {
             let list = store.list_secrets(organization, everything, view)?;
             let secrets = list.secrets.into_iter().map(|secret| {
-                let next_version = store.next_number(SecretPath {
-                    organization,
-                    secret: &secret.id,
-                })?;
-                Ok(SecretState {
-                    secret,
-                    next_version,
-                })
+                let next_version = store.next_number(SecretPath { organization, secret: &secret.id })?;
+                Ok(SecretState { secret, next_version })
             });
-            Ok(OrganizationState {
-                id: organization.to_owned(),
-                secrets: secrets.collect::<Result<_, ApiError>>()?,
-            })
+            Ok(OrganizationState { id: organization.to_owned(), secrets: secrets.collect::<Result<_, ApiError>>()? })
         })
         .collect::<Result<_, ApiError>>()?;
     Ok(Json(Dump {
@@ -167,10 +146,7 @@ struct JournalPage {
     entries: Vec<Entry>,
 }
 
-async fn read_journal(
-    State(simulator): State<Simulator>,
-    Query(query): Query<JournalQuery>,
-) -> Json<JournalPage> {
+async fn read_journal(State(simulator): State<Simulator>, Query(query): Query<JournalQuery>) -> Json<JournalPage> {
     let world = simulator.lock();
     Json(JournalPage {
         last_seq: world.journal.last_seq(),
@@ -189,11 +165,7 @@ async fn list_faults(State(simulator): State<Simulator>) -> Response {
 
 async fn add_fault(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refused> {
     let spec: FaultSpec = parse(&body)?;
-    let id = simulator
-        .lock()
-        .faults
-        .add(spec)
-        .map_err(Refused::invalid)?;
+    let id = simulator.lock().faults.add(spec).map_err(Refused::invalid)?;
     Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
 }
 
@@ -202,10 +174,7 @@ async fn clear_faults(State(simulator): State<Simulator>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn remove_fault(
-    State(simulator): State<Simulator>,
-    Path(id): Path<u64>,
-) -> Result<StatusCode, Refused> {
+async fn remove_fault(State(simulator): State<Simulator>, Path(id): Path<u64>) -> Result<StatusCode, Refused> {
     found(simulator.lock().faults.remove(id))
 }
 
@@ -247,20 +216,13 @@ struct DeleteVersion {
     version_id: String,
 }
 
-async fn edit_version(
-    State(simulator): State<Simulator>,
-    body: Bytes,
-) -> Result<Response, Refused> {
+async fn edit_version(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refused> {
     let edit: VersionEdit = parse(&body)?;
     let now = Timestamp::now();
     let store = &mut simulator.lock().store;
     Ok(match edit {
         VersionEdit::Create(edit) => {
-            let value = VersionSeed {
-                value: edit.value,
-                value_base64: edit.value_base64,
-                ..VersionSeed::default()
-            };
+            let value = VersionSeed { value: edit.value, value_base64: edit.value_base64, ..VersionSeed::default() };
             let value = value.bytes().map_err(Refused::invalid)?;
             let path = path(&edit.organization_id, &edit.secret_id);
             let created = store.create_version(path, value, false, now)?;
@@ -268,8 +230,7 @@ async fn edit_version(
         }
         VersionEdit::Update(edit) => {
             let path = path(&edit.organization_id, &edit.secret_id);
-            Json(store.update_version(path, &edit.version_id, edit.status, false, now)?)
-                .into_response()
+            Json(store.update_version(path, &edit.version_id, edit.status, false, now)?).into_response()
         }
         VersionEdit::Delete(edit) => {
             let path = path(&edit.organization_id, &edit.secret_id);
@@ -316,20 +277,10 @@ async fn edit_secret(State(simulator): State<Simulator>, body: Bytes) -> Result<
 }
 
 async fn list_credentials(State(simulator): State<Simulator>) -> Json<Vec<String>> {
-    Json(
-        simulator
-            .lock()
-            .credentials
-            .names()
-            .map(str::to_owned)
-            .collect(),
-    )
+    Json(simulator.lock().credentials.names().map(str::to_owned).collect())
 }
 
-async fn add_credential(
-    State(simulator): State<Simulator>,
-    body: Bytes,
-) -> Result<StatusCode, Refused> {
+async fn add_credential(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Refused> {
     let credential: CredentialSeed = parse(&body)?;
     credential.check().map_err(Refused::invalid)?;
     simulator.lock().credentials.add(credential);
@@ -344,19 +295,41 @@ async fn revoke_credential(
 }
 
 fn path<'a>(organization: &'a str, secret: &'a str) -> SecretPath<'a> {
-    SecretPath {
-        organization,
-        secret,
-    }
+    SecretPath { organization, secret }
 }
 
 fn found(there: bool) -> Result<StatusCode, Refused> {
     if there {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Refused::new(
-            StatusCode::NOT_FOUND,
-            &"there is none of that name",
-        ))
+        Err(Refused::new(StatusCode::NOT_FOUND, &"there is none of that name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_loopback_addresses_are_answered() {
+        for (address, status) in [
+            ("127.0.0.1:1", StatusCode::OK),
+            ("[::1]:1", StatusCode::OK),
+            ("[::ffff:127.0.0.1]:1", StatusCode::OK),
+            ("192.0.2.1:1", StatusCode::FORBIDDEN),
+            ("[2001:db8::1]:1", StatusCode::FORBIDDEN),
+        ] {
+            let simulator = Simulator::new(&Seed::default(), false).unwrap();
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = "/state".parse().unwrap();
+            request.extensions_mut().insert(Peer { connection: 1, address: address.parse().unwrap() });
+            let service = TowerToHyperService::new(router().with_state(simulator));
+            let response = service.call(request).await.unwrap();
+            assert_eq!(response.status(), status, "{address}");
+        }
     }
 }

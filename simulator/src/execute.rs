@@ -50,11 +50,7 @@ pub(crate) fn execute(
 ) -> Outcome {
     match attempt(store, credentials, request, bend, now) {
         Ok(outcome) => outcome,
-        Err(error) => Outcome {
-            answer: error.into(),
-            committed: false,
-            created: None,
-        },
+        Err(error) => Outcome { answer: error.into(), committed: false, created: None },
     }
 }
 
@@ -65,26 +61,15 @@ fn attempt(
     bend: Bend,
     now: Timestamp,
 ) -> Result<Outcome, ApiError> {
-    let credential = credentials
-        .identify(&request.headers)
-        .ok_or_else(auth::unauthorized)?;
+    let credential = credentials.identify(&request.headers).ok_or_else(auth::unauthorized)?;
     let call = request.call.as_ref().map_err(Clone::clone)?;
     credential.permits(call)?;
-    let Parameters {
-        mut page,
-        return_secret_value,
-    } = Parameters::parse(&request.uri)?;
+    let Parameters { mut page, return_secret_value } = Parameters::parse(&request.uri)?;
     if bend.from_start {
         page.offset = 0;
     }
-    let view = View {
-        values: return_secret_value,
-        until: bend.until,
-    };
-    let path = SecretPath {
-        organization: &call.organization_id,
-        secret: &call.secret_id,
-    };
+    let view = View { values: return_secret_value, until: bend.until };
+    let path = SecretPath { organization: &call.organization_id, secret: &call.secret_id };
     let version = call.version_id.as_str();
     match call.operation {
         Operation::ListSecrets => read(&store.list_secrets(path.organization, page, view)?),
@@ -94,10 +79,7 @@ fn attempt(
         Operation::CreateVersion => {
             let value = value_of(&request.body)?;
             let created = store.create_version(path, value, view.values, now)?;
-            Ok(Outcome {
-                created: Some(created.id.clone()),
-                ..written(&created)?
-            })
+            Ok(Outcome { created: Some(created.id.clone()), ..written(&created)? })
         }
         Operation::UpdateVersion => {
             let status = status_of(&request.body)?;
@@ -108,24 +90,13 @@ fn attempt(
 }
 
 fn read(shown: &impl Serialize) -> Result<Outcome, ApiError> {
-    let body = serde_json::to_vec(shown).map_err(|_| {
-        ApiError::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the answer cannot be written",
-        )
-    })?;
-    Ok(Outcome {
-        answer: Answer::json(StatusCode::OK, body),
-        committed: false,
-        created: None,
-    })
+    let body = serde_json::to_vec(shown)
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"))?;
+    Ok(Outcome { answer: Answer::json(StatusCode::OK, body), committed: false, created: None })
 }
 
 fn written(shown: &impl Serialize) -> Result<Outcome, ApiError> {
-    Ok(Outcome {
-        committed: true,
-        ..read(shown)?
-    })
+    Ok(Outcome { committed: true, ..read(shown)? })
 }
 
 fn value_of(body: &[u8]) -> Result<Vec<u8>, ApiError> {
@@ -145,9 +116,5 @@ fn status_of(body: &[u8]) -> Result<Status, ApiError> {
     }
     serde_json::from_slice(body)
         .map(|update: Update| update.status)
-        .map_err(|_| {
-            ApiError::bad_request(
-                "the body must be JSON with \"status\" \"active\" or \"inactive\"",
-            )
-        })
+        .map_err(|_| ApiError::bad_request("the body must be JSON with \"status\" \"active\" or \"inactive\""))
 }

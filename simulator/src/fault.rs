@@ -277,10 +277,7 @@ impl TryFrom<String> for Span {
 
 impl From<Span> for String {
     fn from(span: Span) -> Self {
-        SignedDuration::try_from(span.0).map_or_else(
-            |_| format!("{}s", span.0.as_secs()),
-            |span| format!("{span:#}"),
-        )
+        SignedDuration::try_from(span.0).map_or_else(|_| format!("{}s", span.0.as_secs()), |span| format!("{span:#}"))
     }
 }
 
@@ -301,29 +298,18 @@ pub enum FaultError {
 impl FaultSpec {
     /// What the types cannot say.
     pub fn check(&self) -> Result<(), FaultError> {
-        let status = |code: u16| {
-            (200..600)
-                .contains(&code)
-                .then_some(())
-                .ok_or(FaultError::Status(code))
-        };
+        let status = |code: u16| (200..600).contains(&code).then_some(()).ok_or(FaultError::Status(code));
         match &self.action {
             Action::Status(fault) => {
                 status(fault.code)?;
                 fault.headers.iter().try_for_each(|(name, value)| {
                     let name_fits = axum::http::HeaderName::try_from(name.as_str()).is_ok();
                     let value_fits = axum::http::HeaderValue::try_from(value.as_str()).is_ok();
-                    (name_fits && value_fits)
-                        .then_some(())
-                        .ok_or_else(|| FaultError::Header(name.clone()))
+                    (name_fits && value_fits).then_some(()).ok_or_else(|| FaultError::Header(name.clone()))
                 })
             }
-            Action::LateCommit(LateCommitFault {
-                code: Some(code), ..
-            }) => status(*code),
-            Action::RateLimit(limit)
-                if limit.burst == 0 || limit.per_second.is_nan() || limit.per_second <= 0.0 =>
-            {
+            Action::LateCommit(LateCommitFault { code: Some(code), .. }) => status(*code),
+            Action::RateLimit(limit) if limit.burst == 0 || limit.per_second.is_nan() || limit.per_second <= 0.0 => {
                 Err(FaultError::RateLimit)
             }
             _ => Ok(()),
@@ -346,17 +332,11 @@ impl Match {
     fn agrees(&self, subject: Subject<'_>) -> bool {
         let Subject { method, path, call } = subject;
         let id = |wanted: &Option<String>, of: fn(&Call) -> &str| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| call.is_some_and(|call| of(call) == wanted))
+            wanted.as_deref().is_none_or(|wanted| call.is_some_and(|call| of(call) == wanted))
         };
-        self.operation
-            .is_none_or(|wanted| call.is_some_and(|call| call.operation == wanted))
+        self.operation.is_none_or(|wanted| call.is_some_and(|call| call.operation == wanted))
             && self.method.as_deref().is_none_or(|wanted| method == wanted)
-            && self
-                .path_prefix
-                .as_deref()
-                .is_none_or(|wanted| path.starts_with(wanted))
+            && self.path_prefix.as_deref().is_none_or(|wanted| path.starts_with(wanted))
             && id(&self.organization_id, |call| &call.organization_id)
             && id(&self.secret_id, |call| &call.secret_id)
             && id(&self.version_id, |call| &call.version_id)
@@ -417,13 +397,7 @@ impl Faults {
             Action::RateLimit(limit) => Some(Bucket::full(limit)),
             _ => None,
         };
-        self.faults.push(Fault {
-            id: self.last_id,
-            spec,
-            matched: 0,
-            applied: 0,
-            bucket,
-        });
+        self.faults.push(Fault { id: self.last_id, spec, matched: 0, applied: 0, bucket });
         Ok(self.last_id)
     }
 
@@ -486,21 +460,15 @@ struct Bucket {
 
 impl Bucket {
     fn full(limit: &RateLimitFault) -> Self {
-        Self {
-            tokens: f64::from(limit.burst),
-            filled_at: None,
-        }
+        Self { tokens: f64::from(limit.burst), filled_at: None }
     }
 
     /// Takes a token, or says how many whole seconds until there is one.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // ceil of a small positive
     fn refuse(&mut self, limit: &RateLimitFault, now: Instant) -> Option<u64> {
-        let passed = self
-            .filled_at
-            .map_or(Duration::ZERO, |at| now.duration_since(at));
+        let passed = self.filled_at.map_or(Duration::ZERO, |at| now.duration_since(at));
         self.filled_at = Some(now);
-        self.tokens =
-            (self.tokens + passed.as_secs_f64() * limit.per_second).min(f64::from(limit.burst));
+        self.tokens = (self.tokens + passed.as_secs_f64() * limit.per_second).min(f64::from(limit.burst));
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
             return None;
@@ -514,20 +482,13 @@ mod tests {
     use super::*;
 
     fn faults(specs: &[&str]) -> Faults {
-        let specs: Vec<FaultSpec> = specs
-            .iter()
-            .map(|spec| serde_json::from_str(spec).unwrap())
-            .collect();
+        let specs: Vec<FaultSpec> = specs.iter().map(|spec| serde_json::from_str(spec).unwrap()).collect();
         Faults::new(&specs).unwrap()
     }
 
     fn strike(faults: &mut Faults, method: &Method, path: &str) -> Strike {
         let call = Call::parse(method, &path.parse().unwrap()).ok();
-        let subject = Subject {
-            method,
-            path,
-            call: call.as_ref(),
-        };
+        let subject = Subject { method, path, call: call.as_ref() };
         faults.strike(subject, Instant::now())
     }
 
@@ -535,11 +496,8 @@ mod tests {
 
     #[test]
     fn after_and_count_bound_a_fault() {
-        let mut faults =
-            faults(&[r#"{"after": 1, "count": 2, "action": {"drop": {"at": "after_commit"}}}"#]);
-        let hits: Vec<bool> = (0..5)
-            .map(|_| strike(&mut faults, &Method::GET, VERSIONS).action.is_some())
-            .collect();
+        let mut faults = faults(&[r#"{"after": 1, "count": 2, "action": {"drop": {"at": "after_commit"}}}"#]);
+        let hits: Vec<bool> = (0..5).map(|_| strike(&mut faults, &Method::GET, VERSIONS).action.is_some()).collect();
         assert_eq!(hits, [false, true, true, false, false]);
         assert_eq!((faults.list()[0].matched, faults.list()[0].applied), (5, 2));
     }
@@ -550,26 +508,14 @@ mod tests {
             ("{}", true),
             (r#"{"operation": "list_versions"}"#, true),
             (r#"{"operation": "create_version"}"#, false),
-            (
-                r#"{"method": "GET", "secret_id": "s", "organization_id": "o"}"#,
-                true,
-            ),
+            (r#"{"method": "GET", "secret_id": "s", "organization_id": "o"}"#, true),
             (r#"{"method": "GET", "secret_id": "t"}"#, false),
             (r#"{"version_id": "v"}"#, false),
-            (
-                r#"{"path_prefix": "/secret-manager/organizations/o/"}"#,
-                true,
-            ),
-            (
-                r#"{"path_prefix": "/secret-manager/organizations/p/"}"#,
-                false,
-            ),
+            (r#"{"path_prefix": "/secret-manager/organizations/o/"}"#, true),
+            (r#"{"path_prefix": "/secret-manager/organizations/p/"}"#, false),
         ] {
-            let spec =
-                format!(r#"{{"match": {matching}, "action": {{"malformed": "empty_body"}}}}"#);
-            let hit = strike(&mut faults(&[&spec]), &Method::GET, VERSIONS)
-                .action
-                .is_some();
+            let spec = format!(r#"{{"match": {matching}, "action": {{"malformed": "empty_body"}}}}"#);
+            let hit = strike(&mut faults(&[&spec]), &Method::GET, VERSIONS).action.is_some();
             assert_eq!(hit, agrees, "{matching}");
         }
     }
@@ -589,21 +535,11 @@ mod tests {
 
     #[test]
     fn a_bucket_refuses_when_empty_and_fills_with_time() {
-        let limit = RateLimitFault {
-            per_second: 0.5,
-            burst: 2,
-        };
+        let limit = RateLimitFault { per_second: 0.5, burst: 2 };
         let (mut bucket, start) = (Bucket::full(&limit), Instant::now());
         let mut at = |second| bucket.refuse(&limit, start + Duration::from_secs(second));
-        assert_eq!(
-            [at(0), at(0), at(0), at(1), at(2)],
-            [None, None, Some(2), Some(1), None]
-        );
-        assert_eq!(
-            [at(100), at(100), at(100)],
-            [None, None, Some(2)],
-            "no more than the burst"
-        );
+        assert_eq!([at(0), at(0), at(0), at(1), at(2)], [None, None, Some(2), Some(1), None]);
+        assert_eq!([at(100), at(100), at(100)], [None, None, Some(2)], "no more than the burst");
     }
 
     #[test]
@@ -621,18 +557,9 @@ mod tests {
     fn impossible_faults_are_refused() {
         for (action, error) in [
             (r#"{"status": {"code": 99}}"#, FaultError::Status(99)),
-            (
-                r#"{"late_commit": {"after": "1s", "code": 700}}"#,
-                FaultError::Status(700),
-            ),
-            (
-                r#"{"status": {"code": 307, "headers": {"a b": "c"}}}"#,
-                FaultError::Header("a b".to_owned()),
-            ),
-            (
-                r#"{"rate_limit": {"per_second": 0, "burst": 1}}"#,
-                FaultError::RateLimit,
-            ),
+            (r#"{"late_commit": {"after": "1s", "code": 700}}"#, FaultError::Status(700)),
+            (r#"{"status": {"code": 307, "headers": {"a b": "c"}}}"#, FaultError::Header("a b".to_owned())),
+            (r#"{"rate_limit": {"per_second": 0, "burst": 1}}"#, FaultError::RateLimit),
         ] {
             let spec = serde_json::from_str(&format!(r#"{{"action": {action}}}"#)).unwrap();
             assert_eq!(Faults::new(&[spec]).unwrap_err(), error);

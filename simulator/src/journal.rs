@@ -73,10 +73,7 @@ impl Raw {
     /// Copies a request.
     pub fn new(headers: &HeaderMap, body: &[u8]) -> Self {
         Self {
-            headers: headers
-                .iter()
-                .map(|(name, value)| (name.to_string(), lossy(value)))
-                .collect(),
+            headers: headers.iter().map(|(name, value)| (name.to_string(), lossy(value))).collect(),
             body_base64: wire::encode(body),
         }
     }
@@ -94,13 +91,11 @@ pub fn telling_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 pub fn digest(body: &[u8]) -> Option<String> {
     use std::fmt::Write as _;
     (!body.is_empty()).then(|| {
-        Sha256::digest(body)
-            .iter()
-            .fold(String::new(), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
+        Sha256::digest(body).iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     })
 }
 
@@ -183,10 +178,7 @@ mod tests {
     fn numbers_go_on_after_clearing() {
         let mut journal = Journal::default();
         assert_eq!((journal.push(entry()), journal.push(entry())), (1, 2));
-        assert_eq!(
-            journal.since(1).map(|entry| entry.seq).collect::<Vec<_>>(),
-            [2]
-        );
+        assert_eq!(journal.since(1).map(|entry| entry.seq).collect::<Vec<_>>(), [2]);
         journal.clear();
         assert!(journal.get_mut(2).is_none());
         assert_eq!(journal.push(entry()), 3);
@@ -211,9 +203,6 @@ mod tests {
         headers.insert(header::AUTHORIZATION, "Bearer t".parse().unwrap());
         headers.insert(header::ACCEPT, "*/*".parse().unwrap());
         let shown = telling_headers(&headers);
-        assert_eq!(
-            shown.into_iter().collect::<Vec<_>>(),
-            [("accept".into(), "*/*".into())]
-        );
+        assert_eq!(shown.into_iter().collect::<Vec<_>>(), [("accept".into(), "*/*".into())]);
     }
 }

@@ -30,10 +30,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let simulator = Simulator::new(&seed, args.journal_bodies)?;
 
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {
@@ -44,9 +41,7 @@ async fn main() -> anyhow::Result<()> {
         stop.cancel();
     });
 
-    let listener = TcpListener::bind(args.addr)
-        .await
-        .with_context(|| format!("listen on {}", args.addr))?;
+    let listener = TcpListener::bind(args.addr).await.with_context(|| format!("listen on {}", args.addr))?;
     // Who started the process waits for this line, and learns the port from it.
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;

@@ -133,13 +133,7 @@ impl VersionSeed {
             (None, Some(text)) => wire::decode(text).ok_or(ValueError::Base64),
             _ => Err(ValueError::Count),
         }
-        .and_then(|bytes| {
-            if bytes.is_empty() {
-                Err(ValueError::Empty)
-            } else {
-                Ok(bytes)
-            }
-        })
+        .and_then(|bytes| if bytes.is_empty() { Err(ValueError::Empty) } else { Ok(bytes) })
     }
 }
 
@@ -265,8 +259,8 @@ impl Seed {
     pub fn from_yaml(text: &str) -> Result<Self, SeedError> {
         // Snippets would print lines of the file, and lines hold values and tokens.
         let options = serde_saphyr::options! { with_snippet: false };
-        let seed: Self = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| SeedError::Syntax(error.to_string()))?;
+        let seed: Self =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| SeedError::Syntax(error.to_string()))?;
         seed.check()?;
         Ok(seed)
     }
@@ -278,10 +272,7 @@ impl Seed {
             if seen.insert((what, id.to_owned())) {
                 Ok(())
             } else {
-                Err(SeedError::Duplicate {
-                    what,
-                    id: id.to_owned(),
-                })
+                Err(SeedError::Duplicate { what, id: id.to_owned() })
             }
         };
         for organization in &self.organizations {
@@ -311,17 +302,9 @@ impl SecretSeed {
         for row in &self.versions {
             let number = row.version.unwrap_or(previous + 1);
             if number <= previous {
-                return Err(SeedError::Number {
-                    secret: self.id.clone(),
-                    number,
-                    previous,
-                });
+                return Err(SeedError::Number { secret: self.id.clone(), number, previous });
             }
-            row.bytes().map_err(|cause| SeedError::Value {
-                secret: self.id.clone(),
-                number,
-                cause,
-            })?;
+            row.bytes().map_err(|cause| SeedError::Value { secret: self.id.clone(), number, cause })?;
             previous = number;
         }
         Ok(())
@@ -335,31 +318,18 @@ impl CredentialSeed {
             (CredentialKind::Bearer, Some(_)) => Some("a bearer token has no id"),
             (CredentialKind::User | CredentialKind::Datasource, None) => Some("the id is missing"),
             _ if self.token.is_empty() => Some("the token is empty"),
-            _ if self
-                .rights
-                .refuse_list_secrets
-                .is_some_and(|status| !(400..600).contains(&status)) =>
-            {
+            _ if self.rights.refuse_list_secrets.is_some_and(|status| !(400..600).contains(&status)) => {
                 Some("`refuse_list_secrets` is not an HTTP error status")
             }
             _ => None,
         };
-        problem.map_or(Ok(()), |problem| {
-            Err(SeedError::Credential {
-                name: self.name.clone(),
-                problem,
-            })
-        })
+        problem.map_or(Ok(()), |problem| Err(SeedError::Credential { name: self.name.clone(), problem }))
     }
 }
 
 fn check_id(id: &str) -> Result<(), SeedError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !id.is_empty() && id.chars().all(plain) {
-        Ok(())
-    } else {
-        Err(SeedError::Id(id.to_owned()))
-    }
+    if !id.is_empty() && id.chars().all(plain) { Ok(()) } else { Err(SeedError::Id(id.to_owned())) }
 }
 
 #[cfg(test)]
@@ -386,40 +356,19 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let secret = |versions: &str| {
-            format!(
-                "organizations: [{{id: a, secrets: [{{id: s, name: n, versions: {versions}}}]}}]"
-            )
-        };
+        let secret =
+            |versions: &str| format!("organizations: [{{id: a, secrets: [{{id: s, name: n, versions: {versions}}}]}}]");
         for (text, expected) in [
             ("organisations: []".to_owned(), "organisations"),
-            (
-                "organizations: [{id: a}, {id: a}]".to_owned(),
-                "organization `a` is there twice",
-            ),
-            (
-                "organizations: [{id: a/b}]".to_owned(),
-                "id `a/b` must match",
-            ),
+            ("organizations: [{id: a}, {id: a}]".to_owned(), "organization `a` is there twice"),
+            ("organizations: [{id: a/b}]".to_owned(), "id `a/b` must match"),
             (secret("[{}]"), "version 1: give exactly one of"),
-            (
-                secret("[{value: a, value_base64: YQ==}]"),
-                "give exactly one of",
-            ),
+            (secret("[{value: a, value_base64: YQ==}]"), "give exactly one of"),
             (secret("[{value_base64: 'a b'}]"), "is not base64"),
             (secret("[{value: ''}]"), "the value is empty"),
-            (
-                secret("[{value: a, version: 3}, {value: b, version: 3}]"),
-                "version 3 does not follow 3",
-            ),
-            (
-                "credentials: [{name: c, kind: bearer, id: '1', token: t}]".to_owned(),
-                "a bearer token has no id",
-            ),
-            (
-                "credentials: [{name: c, kind: user, token: t}]".to_owned(),
-                "credential `c`: the id is missing",
-            ),
+            (secret("[{value: a, version: 3}, {value: b, version: 3}]"), "version 3 does not follow 3"),
+            ("credentials: [{name: c, kind: bearer, id: '1', token: t}]".to_owned(), "a bearer token has no id"),
+            ("credentials: [{name: c, kind: user, token: t}]".to_owned(), "credential `c`: the id is missing"),
         ] {
             let message = refused(&text);
             assert!(message.contains(expected), "{text}: {message}");
@@ -431,10 +380,8 @@ mod tests {
         let message = refused("credentials:\n- name: c\n  kind: nonsense\n  token: canary-token\n");
         assert!(message.contains("line 3"), "{message}");
         assert!(!message.contains("canary-token"), "{message}");
-        let debug = format!(
-            "{:?}",
-            Seed::from_yaml("credentials: [{name: c, kind: bearer, token: canary-token}]").unwrap()
-        );
+        let debug =
+            format!("{:?}", Seed::from_yaml("credentials: [{name: c, kind: bearer, token: canary-token}]").unwrap());
         assert!(!debug.contains("canary-token"), "{debug}");
     }
 }

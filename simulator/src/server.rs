@@ -59,10 +59,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
         match accepted {
             Ok((stream, address)) => {
                 count += 1;
-                let peer = Peer {
-                    connection: count,
-                    address,
-                };
+                let peer = Peer { connection: count, address };
                 connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
             }
             Err(error) => {
@@ -134,11 +131,7 @@ async fn close(mut stream: TcpStream, cut: Option<Cut>, address: SocketAddr) {
     let closed = match cut {
         Some(cut) => {
             let written = stream.write_all(&cut.bytes).await;
-            if cut.reset {
-                written.and(stream.set_zero_linger())
-            } else {
-                written.and(stream.shutdown().await)
-            }
+            if cut.reset { written.and(stream.set_zero_linger()) } else { written.and(stream.shutdown().await) }
         }
         None => stream.shutdown().await,
     };

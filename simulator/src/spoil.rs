@@ -44,10 +44,7 @@ fn not_utf8(body: &[u8]) -> Vec<u8> {
 fn duplicate_rows(json: &mut Value) {
     for member in ["versions", "secrets"] {
         if let Some(rows) = json.get_mut(member).and_then(Value::as_array_mut) {
-            *rows = rows
-                .iter()
-                .flat_map(|row| [row.clone(), row.clone()])
-                .collect();
+            *rows = rows.iter().flat_map(|row| [row.clone(), row.clone()]).collect();
         }
     }
 }
@@ -65,12 +62,7 @@ fn each_version(json: &mut Value, change: &impl Fn(&mut Value)) {
         change(json);
     }
     for member in ["versions", "secrets"] {
-        for row in json
-            .get_mut(member)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
+        for row in json.get_mut(member).and_then(Value::as_array_mut).into_iter().flatten() {
             each_version(row, change);
         }
     }
@@ -116,7 +108,8 @@ mod tests {
     use super::*;
 
     const LIST: &[u8] = br#"{"pagination":{"has_next":false},"versions":[{"id":"1","version":1,"value":"YQ==","status":"active","secret_id":"2"}]}"#;
-    const SECRETS: &[u8] = br#"{"has_next":false,"secrets":[{"id":"2","versions":[{"id":"1","version":1,"value":"YQ=="}]}]}"#;
+    const SECRETS: &[u8] =
+        br#"{"has_next":false,"secrets":[{"id":"2","versions":[{"id":"1","version":1,"value":"YQ=="}]}]}"#;
 
     fn spoiled(malformation: Malformation, body: &[u8]) -> Value {
         serde_json::from_slice(&spoil(malformation, body)).unwrap()
@@ -125,65 +118,35 @@ mod tests {
     #[test]
     fn versions_are_spoiled_wherever_they_are() {
         let row = b"{\"id\":\"1\",\"version\":1,\"value\":\"YQ==\"}";
-        for (body, pointer) in [
-            (&row[..], ""),
-            (LIST, "/versions/0"),
-            (SECRETS, "/secrets/0/versions/0"),
-        ] {
-            let version = |malformation| {
-                spoiled(malformation, body)
-                    .pointer(pointer)
-                    .unwrap()
-                    .clone()
-            };
+        for (body, pointer) in [(&row[..], ""), (LIST, "/versions/0"), (SECRETS, "/secrets/0/versions/0")] {
+            let version = |malformation| spoiled(malformation, body).pointer(pointer).unwrap().clone();
             assert!(version(Malformation::MissingValue).get("value").is_none());
             assert!(version(Malformation::NullValue)["value"].is_null());
             assert_eq!(version(Malformation::BadBase64)["value"], "not*base64");
             assert_ne!(version(Malformation::AlteredValue)["value"], "YQ==");
-            assert_eq!(
-                version(Malformation::UnknownStatus)["status"],
-                "quarantined"
-            );
+            assert_eq!(version(Malformation::UnknownStatus)["status"], "quarantined");
             assert!(version(Malformation::WrongType)["version"].is_string());
             assert_eq!(version(Malformation::OtherVersionId)["id"], "9999999999999");
-            assert_eq!(
-                version(Malformation::OtherSecretId)["secret_id"],
-                "9999999999999"
-            );
+            assert_eq!(version(Malformation::OtherSecretId)["secret_id"], "9999999999999");
         }
-        assert_eq!(
-            spoiled(Malformation::OtherVersionId, SECRETS)["secrets"][0]["id"],
-            "2"
-        );
+        assert_eq!(spoiled(Malformation::OtherVersionId, SECRETS)["secrets"][0]["id"], "2");
     }
 
     #[test]
     fn lists_lie() {
-        assert_eq!(
-            spoiled(Malformation::HasNextTrue, LIST)["pagination"]["has_next"],
-            true
-        );
-        assert_eq!(
-            spoiled(Malformation::HasNextTrue, SECRETS)["has_next"],
-            true
-        );
+        assert_eq!(spoiled(Malformation::HasNextTrue, LIST)["pagination"]["has_next"], true);
+        assert_eq!(spoiled(Malformation::HasNextTrue, SECRETS)["has_next"], true);
         let rows = spoiled(Malformation::DuplicateRows, LIST);
         assert_eq!(rows["versions"].as_array().unwrap().len(), 2);
     }
 
     #[test]
     fn broken_json_is_broken() {
-        for malformation in [
-            Malformation::InvalidJson,
-            Malformation::TruncatedJson,
-            Malformation::EmptyBody,
-            Malformation::NotUtf8,
-        ] {
+        for malformation in
+            [Malformation::InvalidJson, Malformation::TruncatedJson, Malformation::EmptyBody, Malformation::NotUtf8]
+        {
             let body = spoil(malformation, LIST);
-            assert!(
-                serde_json::from_slice::<Value>(&body).is_err(),
-                "{malformation:?}"
-            );
+            assert!(serde_json::from_slice::<Value>(&body).is_err(), "{malformation:?}");
         }
         assert!(String::from_utf8(spoil(Malformation::NotUtf8, LIST)).is_err());
     }

@@ -85,11 +85,7 @@ impl Store {
             last_change: now,
         };
         for organization in &seed.organizations {
-            let rows = organization
-                .secrets
-                .iter()
-                .map(|secret| store.seeded(secret, now))
-                .collect::<Result<_, _>>()?;
+            let rows = organization.secrets.iter().map(|secret| store.seeded(secret, now)).collect::<Result<_, _>>()?;
             store.organizations.insert(organization.id.clone(), rows);
         }
         Ok(store)
@@ -107,11 +103,7 @@ impl Store {
         };
         for version in &seed.versions {
             let number = version.version.unwrap_or(row.next_number);
-            let value = version.bytes().map_err(|cause| SeedError::Value {
-                secret: seed.id.clone(),
-                number,
-                cause,
-            })?;
+            let value = version.bytes().map_err(|cause| SeedError::Value { secret: seed.id.clone(), number, cause })?;
             let created_at = version.created_at.unwrap_or(now);
             row.versions.push(VersionRow {
                 id: version.id.clone().unwrap_or_else(|| self.ids.draw()),
@@ -142,12 +134,7 @@ impl Store {
     }
 
     /// A page of the secrets of an organization, with all of their versions.
-    pub fn list_secrets(
-        &self,
-        organization: &str,
-        page: Page,
-        view: View,
-    ) -> Result<wire::SecretList, ApiError> {
+    pub fn list_secrets(&self, organization: &str, page: Page, view: View) -> Result<wire::SecretList, ApiError> {
         let rows = self.organization(organization)?;
         Ok(wire::SecretList {
             organization_id: organization.to_owned(),
@@ -170,12 +157,7 @@ impl Store {
     }
 
     /// A page of the versions of a secret.
-    pub fn list_versions(
-        &self,
-        path: SecretPath<'_>,
-        page: Page,
-        view: View,
-    ) -> Result<wire::VersionList, ApiError> {
+    pub fn list_versions(&self, path: SecretPath<'_>, page: Page, view: View) -> Result<wire::VersionList, ApiError> {
         let rows = self.visible(self.secret(path)?, view);
         Ok(wire::VersionList {
             pagination: wire::Pagination {
@@ -184,22 +166,12 @@ impl Store {
                 limit: page.limit,
                 offset: page.offset,
             },
-            versions: rows
-                .into_iter()
-                .skip(page.offset)
-                .take(page.limit)
-                .map(|row| row.show(path, view))
-                .collect(),
+            versions: rows.into_iter().skip(page.offset).take(page.limit).map(|row| row.show(path, view)).collect(),
         })
     }
 
     /// One version.
-    pub fn get_version(
-        &self,
-        path: SecretPath<'_>,
-        version: &str,
-        view: View,
-    ) -> Result<wire::Version, ApiError> {
+    pub fn get_version(&self, path: SecretPath<'_>, version: &str, view: View) -> Result<wire::Version, ApiError> {
         let secret = self.secret(path)?;
         self.visible(secret, view)
             .into_iter()
@@ -221,9 +193,7 @@ impl Store {
             return Err(ApiError::bad_request("\"value\" must not be empty"));
         }
         if value.len() > limit {
-            return Err(ApiError::bad_request(format!(
-                "\"value\" must not be larger than {limit} bytes"
-            )));
+            return Err(ApiError::bad_request(format!("\"value\" must not be larger than {limit} bytes")));
         }
         self.secret(path)?;
         let (id, now) = (self.ids.draw(), self.tick(now));
@@ -236,13 +206,7 @@ impl Store {
             created_at: now,
             updated_at: now,
         };
-        let shown = row.show(
-            path,
-            View {
-                values,
-                until: None,
-            },
-        );
+        let shown = row.show(path, View { values, until: None });
         secret.next_number += 1;
         secret.versions.push(row);
         Ok(shown)
@@ -266,38 +230,19 @@ impl Store {
             row.status = status;
             row.updated_at = now;
         }
-        Ok(row.show(
-            path,
-            View {
-                values,
-                until: None,
-            },
-        ))
+        Ok(row.show(path, View { values, until: None }))
     }
 
     /// Removes a version; its id and number are never given again.
-    pub fn delete_version(
-        &mut self,
-        path: SecretPath<'_>,
-        version: &str,
-    ) -> Result<wire::Deleted, ApiError> {
+    pub fn delete_version(&mut self, path: SecretPath<'_>, version: &str) -> Result<wire::Deleted, ApiError> {
         self.refuse_last_active(path, version)?;
         self.version_mut(path, version)?;
-        self.secret_mut(path)?
-            .versions
-            .retain(|row| row.id != version);
-        Ok(wire::Deleted {
-            message: format!("secret_version_id {version} successfully deleted"),
-        })
+        self.secret_mut(path)?.versions.retain(|row| row.id != version);
+        Ok(wire::Deleted { message: format!("secret_version_id {version} successfully deleted") })
     }
 
     /// Adds a secret at the end of the organization's list, without versions, and gives its id.
-    pub fn create_secret(
-        &mut self,
-        organization: &str,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<String, ApiError> {
+    pub fn create_secret(&mut self, organization: &str, name: &str, now: Timestamp) -> Result<String, ApiError> {
         self.organization(organization)?;
         let (id, created_at) = (self.ids.draw(), self.tick(now));
         let row = SecretRow {
@@ -309,10 +254,7 @@ impl Store {
             versions: Vec::new(),
             next_number: 1,
         };
-        self.organizations
-            .entry(organization.to_owned())
-            .or_default()
-            .push(row);
+        self.organizations.entry(organization.to_owned()).or_default().push(row);
         Ok(id)
     }
 
@@ -329,11 +271,7 @@ impl Store {
         if self.settings.last_active_version == LastActive::Allow {
             return Ok(());
         }
-        let mut active = self
-            .secret(path)?
-            .versions
-            .iter()
-            .filter(|row| row.status == Status::Active);
+        let mut active = self.secret(path)?.versions.iter().filter(|row| row.status == Status::Active);
         match (active.next(), active.next()) {
             (Some(only), None) if only.id == version => Err(ApiError::new(
                 StatusCode::CONFLICT,
@@ -350,9 +288,7 @@ impl Store {
     }
 
     fn organization(&self, id: &str) -> Result<&Vec<SecretRow>, ApiError> {
-        self.organizations
-            .get(id)
-            .ok_or_else(|| no_organization(id))
+        self.organizations.get(id).ok_or_else(|| no_organization(id))
     }
 
     fn secret(&self, path: SecretPath<'_>) -> Result<&SecretRow, ApiError> {
@@ -371,16 +307,8 @@ impl Store {
             .ok_or_else(|| no_secret(path.secret))
     }
 
-    fn version_mut(
-        &mut self,
-        path: SecretPath<'_>,
-        version: &str,
-    ) -> Result<&mut VersionRow, ApiError> {
-        self.secret_mut(path)?
-            .versions
-            .iter_mut()
-            .find(|row| row.id == version)
-            .ok_or_else(|| no_version(version))
+    fn version_mut(&mut self, path: SecretPath<'_>, version: &str) -> Result<&mut VersionRow, ApiError> {
+        self.secret_mut(path)?.versions.iter_mut().find(|row| row.id == version).ok_or_else(|| no_version(version))
     }
 
     fn visible<'a>(&self, secret: &'a SecretRow, view: View) -> Vec<&'a VersionRow> {
@@ -397,10 +325,7 @@ impl Store {
     }
 
     fn show_secret(&self, organization: &str, row: &SecretRow, view: View) -> wire::Secret {
-        let path = SecretPath {
-            organization,
-            secret: &row.id,
-        };
+        let path = SecretPath { organization, secret: &row.id };
         wire::Secret {
             id: row.id.clone(),
             organization_id: organization.to_owned(),
@@ -415,11 +340,7 @@ impl Store {
             expired_at: row.expired_at.clone(),
             created_at: row.created_at,
             updated_at: row.created_at,
-            versions: self
-                .visible(row, view)
-                .into_iter()
-                .map(|version| version.show(path, view))
-                .collect(),
+            versions: self.visible(row, view).into_iter().map(|version| version.show(path, view)).collect(),
         }
     }
 }
@@ -482,41 +403,25 @@ impl IdSource {
 mod tests {
     use super::*;
 
-    const PATH: SecretPath<'static> = SecretPath {
-        organization: "org",
-        secret: "sec",
-    };
-    const ALL: Page = Page {
-        offset: 0,
-        limit: 100,
-    };
-    const VALUES: View = View {
-        values: true,
-        until: None,
-    };
+    const PATH: SecretPath<'static> = SecretPath { organization: "org", secret: "sec" };
+    const ALL: Page = Page { offset: 0, limit: 100 };
+    const VALUES: View = View { values: true, until: None };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_750_000_000 + second).unwrap()
     }
 
     fn store(settings: &str) -> Store {
-        let seed = format!(
-            "settings: {settings}\norganizations: [{{id: org, secrets: [{{id: sec, name: n}}]}}]"
-        );
+        let seed = format!("settings: {settings}\norganizations: [{{id: org, secrets: [{{id: sec, name: n}}]}}]");
         Store::new(&Seed::from_yaml(&seed).unwrap(), at(0)).unwrap()
     }
 
     fn create(store: &mut Store, value: &[u8], second: i64) -> wire::Version {
-        store
-            .create_version(PATH, value.to_vec(), true, at(second))
-            .unwrap()
+        store.create_version(PATH, value.to_vec(), true, at(second)).unwrap()
     }
 
     fn numbers(list: &wire::VersionList) -> Vec<u64> {
-        list.versions
-            .iter()
-            .map(|version| version.version)
-            .collect()
+        list.versions.iter().map(|version| version.version).collect()
     }
 
     #[test]
@@ -533,10 +438,7 @@ mod tests {
 
     #[test]
     fn ids_have_13_digits_and_are_distinct() {
-        let mut source = IdSource {
-            taken: HashSet::new(),
-            drawn: 0,
-        };
+        let mut source = IdSource { taken: HashSet::new(), drawn: 0 };
         let ids: HashSet<_> = (0..10_000).map(|_| source.draw()).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| id.len() == 13));
@@ -548,13 +450,9 @@ mod tests {
         let first = create(&mut store, b"a", 10);
         let second = create(&mut store, b"b", 5);
         assert!(second.created_at > first.created_at);
-        let inactive = store
-            .update_version(PATH, &first.id, Status::Inactive, false, at(5))
-            .unwrap();
+        let inactive = store.update_version(PATH, &first.id, Status::Inactive, false, at(5)).unwrap();
         assert!(inactive.updated_at > second.created_at);
-        let again = store
-            .update_version(PATH, &first.id, Status::Inactive, false, at(20))
-            .unwrap();
+        let again = store.update_version(PATH, &first.id, Status::Inactive, false, at(20)).unwrap();
         assert_eq!(again.updated_at, inactive.updated_at);
     }
 
@@ -575,10 +473,7 @@ mod tests {
         assert!(!rest.pagination.has_next);
         assert_eq!(rest.pagination.count, 101);
         assert!(page(500, 100).versions.is_empty());
-        assert!(
-            !page(1, 100).pagination.has_next,
-            "the page ends with the list"
-        );
+        assert!(!page(1, 100).pagination.has_next, "the page ends with the list");
     }
 
     #[test]
@@ -586,10 +481,7 @@ mod tests {
         let mut store = store("{list_order: newest_first}");
         create(&mut store, b"a", 1);
         create(&mut store, b"b", 2);
-        assert_eq!(
-            numbers(&store.list_versions(PATH, ALL, VALUES).unwrap()),
-            [2, 1]
-        );
+        assert_eq!(numbers(&store.list_versions(PATH, ALL, VALUES).unwrap()), [2, 1]);
     }
 
     #[test]
@@ -597,10 +489,7 @@ mod tests {
         let mut store = store("{}");
         create(&mut store, b"a", 1);
         let young = create(&mut store, b"b", 10);
-        let view = View {
-            values: true,
-            until: Some(at(5)),
-        };
+        let view = View { values: true, until: Some(at(5)) };
         let list = store.list_versions(PATH, ALL, view).unwrap();
         assert_eq!((numbers(&list), list.pagination.count), (vec![1], 1));
         assert_eq!(store.get_secret(PATH, view).unwrap().versions.len(), 1);
@@ -614,9 +503,7 @@ mod tests {
         let version = create(&mut store, &[0, 0xff, 0x0a], 1);
         assert_eq!(version.value.as_deref(), Some("AP8K"));
         for wrong in [&b""[..], b"abcd"] {
-            let error = store
-                .create_version(PATH, wrong.to_vec(), true, at(2))
-                .unwrap_err();
+            let error = store.create_version(PATH, wrong.to_vec(), true, at(2)).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_REQUEST);
         }
     }
@@ -627,9 +514,7 @@ mod tests {
         let first = create(&mut store, b"a", 1);
         let refused = store.delete_version(PATH, &first.id).unwrap_err();
         assert_eq!(refused.status, StatusCode::CONFLICT);
-        let refused = store
-            .update_version(PATH, &first.id, Status::Inactive, false, at(2))
-            .unwrap_err();
+        let refused = store.update_version(PATH, &first.id, Status::Inactive, false, at(2)).unwrap_err();
         assert_eq!(refused.status, StatusCode::CONFLICT);
         create(&mut store, b"b", 3);
         store.delete_version(PATH, &first.id).unwrap();
@@ -638,17 +523,12 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let mut store = store("{}");
-        let other = SecretPath {
-            organization: "org",
-            secret: "other",
-        };
+        let other = SecretPath { organization: "org", secret: "other" };
         for error in [
             store.list_secrets("no", ALL, VALUES).unwrap_err(),
             store.get_secret(other, VALUES).unwrap_err(),
             store.delete_version(PATH, "9").unwrap_err(),
-            store
-                .update_version(PATH, "9", Status::Active, false, at(1))
-                .unwrap_err(),
+            store.update_version(PATH, "9", Status::Active, false, at(1)).unwrap_err(),
         ] {
             assert_eq!(error.status, StatusCode::NOT_FOUND);
             assert!(error.description.ends_with("not found"));

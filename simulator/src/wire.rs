@@ -139,10 +139,7 @@ pub struct ApiError {
 impl ApiError {
     /// A refusal with this status; its code in the body follows from the status.
     pub fn new(status: StatusCode, description: impl Into<String>) -> Self {
-        Self {
-            status,
-            description: description.into(),
-        }
+        Self { status, description: description.into() }
     }
 
     /// 400.
@@ -171,11 +168,7 @@ impl Answer {
     /// An answer with a body of this content type.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         let content_type = HeaderValue::from_static(content_type);
-        Self {
-            status,
-            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
-            body: body.into(),
-        }
+        Self { status, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]), body: body.into() }
     }
 
     /// An answer said to be JSON, whatever it is: faults send broken ones through here too.
@@ -202,10 +195,9 @@ impl IntoResponse for Answer {
 
 /// The `error` member for a status, such as `not_found`.
 pub fn error_code(status: StatusCode) -> String {
-    status.canonical_reason().map_or_else(
-        || "unknown".to_owned(),
-        |reason| reason.to_ascii_lowercase().replace([' ', '-'], "_"),
-    )
+    status
+        .canonical_reason()
+        .map_or_else(|| "unknown".to_owned(), |reason| reason.to_ascii_lowercase().replace([' ', '-'], "_"))
 }
 
 /// Base64 with padding, the alphabet of RFC 4648 §4.
@@ -256,12 +248,9 @@ mod tests {
 
     #[test]
     fn error_codes_follow_the_status() {
-        for (status, code) in [
-            (400, "bad_request"),
-            (401, "unauthorized"),
-            (405, "method_not_allowed"),
-            (500, "internal_server_error"),
-        ] {
+        for (status, code) in
+            [(400, "bad_request"), (401, "unauthorized"), (405, "method_not_allowed"), (500, "internal_server_error")]
+        {
             assert_eq!(error_code(StatusCode::from_u16(status).unwrap()), code);
         }
     }

@@ -54,10 +54,7 @@ impl Simulator {
             journal: Journal::default(),
             generation: 0,
         };
-        Ok(Self {
-            world: Arc::new(Mutex::new(world)),
-            keep_raw,
-        })
+        Ok(Self { world: Arc::new(Mutex::new(world)), keep_raw })
     }
 
     /// Replaces everything but the journal.
