@@ -42,13 +42,8 @@ pub enum Binary {
 impl Binary {
     /// In the order of their builds, in which each finds the packages that it
     /// shares with an earlier one compiled.
-    pub const ALL: [Self; 5] = [
-        Self::Etcd,
-        Self::KubeApiserver,
-        Self::KubeControllerManager,
-        Self::Kubectl,
-        Self::Helm,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl, Self::Helm];
 
     /// The name of the file.
     pub const fn name(self) -> &'static str {
@@ -111,9 +106,7 @@ impl Assets {
 /// second; kube-controller-manager and helm are then taken from either or
 /// reported as absent, never built.
 pub fn resolve(wanted: &[Binary]) -> Result<Assets> {
-    let theirs = std::env::var_os(ASSETS_ENV)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
+    let theirs = std::env::var_os(ASSETS_ENV).filter(|value| !value.is_empty()).map(PathBuf::from);
     let source = Source::read()?;
     let folder = source.folder()?;
     let mut found = BTreeMap::new();
@@ -144,8 +137,7 @@ impl Source {
     fn read() -> Result<Self> {
         let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controlplane");
         let read = |file: &str| {
-            fs::read_to_string(module.join(file))
-                .with_context(|| format!("cannot read dev/controlplane/{file}"))
+            fs::read_to_string(module.join(file)).with_context(|| format!("cannot read dev/controlplane/{file}"))
         };
         let go_mod = read("go.mod")?;
         let mut inputs = vec![
@@ -163,24 +155,14 @@ impl Source {
             }
         }
         let key = cache::key(inputs.iter().map(String::as_bytes));
-        Ok(Self {
-            module,
-            go_mod,
-            key,
-        })
+        Ok(Self { module, go_mod, key })
     }
 
     fn folder(&self) -> Result<PathBuf> {
-        Ok(cache::root()?
-            .join(format!("controlplane-{}", self.key))
-            .join("bin"))
+        Ok(cache::root()?.join(format!("controlplane-{}", self.key)).join("bin"))
     }
 
-    fn build(
-        &self,
-        folder: &Path,
-        missing: &[Binary],
-    ) -> Result<impl Iterator<Item = (Binary, PathBuf)>> {
+    fn build(&self, folder: &Path, missing: &[Binary]) -> Result<impl Iterator<Item = (Binary, PathBuf)>> {
         announce(folder, missing);
         let lock = cache::lock(folder)?;
         let go = Go::at_least(go::required(&self.go_mod)?)?;

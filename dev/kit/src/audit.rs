@@ -45,10 +45,7 @@ pub struct AuditEvent {
 impl AuditEvent {
     /// Whether it asks for a change.
     pub fn is_write(&self) -> bool {
-        matches!(
-            self.verb.as_str(),
-            "create" | "update" | "patch" | "delete" | "deletecollection"
-        )
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 }
 
@@ -87,7 +84,7 @@ impl Audit {
         self.filter(|event| event.user == user)
     }
 
-    /// Keeps those of a `ServiceAccount`.
+    /// Keeps those of a ServiceAccount.
     #[must_use]
     pub fn service_account(self, namespace: &str, name: &str) -> Self {
         self.user(&format!("system:serviceaccount:{namespace}:{name}"))
@@ -161,8 +158,8 @@ impl AuditLog {
 
     /// Everything since `mark`; [`Mark::default`] is the beginning.
     pub fn since(&self, mark: Mark) -> Result<Audit> {
-        let text = fs::read(&self.path)
-            .with_context(|| format!("cannot read the audit log {}", self.path.display()))?;
+        let text =
+            fs::read(&self.path).with_context(|| format!("cannot read the audit log {}", self.path.display()))?;
         parse(text.get(mark.0..).unwrap_or_default())
     }
 }

@@ -43,10 +43,7 @@ pub async fn path(name: &str, profile: Profile) -> Result<PathBuf> {
     built
         .get_or_init(|| async move {
             let built = spawn_blocking(move || build(profile)).await;
-            built
-                .map_err(anyhow::Error::from)
-                .flatten()
-                .map_err(|error| format!("{error:#}"))
+            built.map_err(anyhow::Error::from).flatten().map_err(|error| format!("{error:#}"))
         })
         .await
         .as_ref()

@@ -13,9 +13,7 @@ pub fn root() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         // The specification of these variables says to ignore relative ones.
         Some(path) if Path::new(&path).is_absolute() => PathBuf::from(path),
-        _ => std::env::home_dir()
-            .context("no home folder: set XDG_CACHE_HOME")?
-            .join(".cache"),
+        _ => std::env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),
     };
     Ok(base.join("secret-version-operator"))
 }
@@ -29,13 +27,10 @@ pub fn key<'a>(inputs: impl IntoIterator<Item = &'a [u8]>) -> String {
         hash.update(input.len().to_le_bytes());
         hash.update(input);
     }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The right to write in one folder of the cache, held until dropped or until
@@ -54,10 +49,7 @@ pub fn lock(folder: &Path) -> Result<Lock> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            say(format!(
-                "waiting for another process that builds in {}",
-                folder.display()
-            ));
+            say(format!("waiting for another process that builds in {}", folder.display()));
             file.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),
@@ -70,12 +62,7 @@ pub fn lock(folder: &Path) -> Result<Lock> {
 /// `build` gets the path to write to, which takes the name in one step when
 /// `build` has succeeded: nobody ever sees half a file, and what an interrupted
 /// build left is thrown away. `_lock` is the lock of `folder`.
-pub fn file(
-    _lock: &Lock,
-    folder: &Path,
-    name: &str,
-    build: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
+pub fn file(_lock: &Lock, folder: &Path, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let path = folder.join(name);
     if path.exists() {
         return Ok(path);
@@ -87,8 +74,7 @@ pub fn file(
     fs::create_dir(&partial)?;
     let whole = partial.join(name);
     build(&whole)?;
-    fs::rename(&whole, &path)
-        .with_context(|| format!("{name} was built but is not there to keep"))?;
+    fs::rename(&whole, &path).with_context(|| format!("{name} was built but is not there to keep"))?;
     fs::remove_dir_all(&partial)?;
     Ok(path)
 }

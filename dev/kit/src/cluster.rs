@@ -26,21 +26,14 @@ pub struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(assets: Assets, kubeconfig: PathBuf, run: Arc<RunDir>) -> Self {
-        Self {
-            assets,
-            kubeconfig,
-            run,
-        }
+        Self { assets, kubeconfig, run }
     }
 
     /// A cluster that exists already. Only kubectl and helm are built for it.
     pub async fn existing(kubeconfig: &Path) -> Result<Self> {
-        let assets =
-            tokio::task::spawn_blocking(|| assets::resolve(&[Binary::Kubectl, Binary::Helm]))
-                .await??;
-        let kubeconfig = kubeconfig
-            .canonicalize()
-            .with_context(|| format!("no kubeconfig {}", kubeconfig.display()))?;
+        let assets = tokio::task::spawn_blocking(|| assets::resolve(&[Binary::Kubectl, Binary::Helm])).await??;
+        let kubeconfig =
+            kubeconfig.canonicalize().with_context(|| format!("no kubeconfig {}", kubeconfig.display()))?;
         Ok(Self::new(assets, kubeconfig, RunDir::create()?))
     }
 
@@ -59,21 +52,9 @@ impl Cluster {
         self.kubeconfig.clone()
     }
 
-    /// Writes the kubeconfig of a `ServiceAccount`, with a token for 24 hours.
-    pub async fn kubeconfig_for_service_account(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<PathBuf> {
-        let view = [
-            "config",
-            "view",
-            "--raw",
-            "--minify",
-            "--flatten",
-            "-o",
-            "json",
-        ];
+    /// Writes the kubeconfig of a ServiceAccount, with a token for 24 hours.
+    pub async fn kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let view = ["config", "view", "--raw", "--minify", "--flatten", "-o", "json"];
         let admin: Value = serde_json::from_str(&self.kubectl(&view).await?.ok()?)?;
         let create = ["create", "token", name, "-n", namespace, "--duration=24h"];
         let token = self.kubectl(&create).await?.ok()?;
@@ -121,10 +102,7 @@ impl Cluster {
     pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
         let name = format!("{prefix}-{}", random_hex::<3>()?);
         self.kubectl(&["create", "namespace", &name]).await?.ok()?;
-        Ok(Namespace {
-            name,
-            run: Arc::clone(&self.run),
-        })
+        Ok(Namespace { name, run: Arc::clone(&self.run) })
     }
 
     /// The apiserver's metrics, in the Prometheus text format.
@@ -145,18 +123,10 @@ impl Cluster {
 }
 
 async fn run(mut command: Command, args: &[&str], input: Option<&str>) -> Result<Output> {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     command
         .args(args)
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = tokio::process::Command::from(command)
@@ -200,13 +170,7 @@ impl Output {
     /// standard error.
     pub fn ok(self) -> Result<String> {
         if !self.success() {
-            bail!(
-                "{} ended with code {}: {}{}",
-                self.command,
-                self.status,
-                self.stdout,
-                self.stderr
-            );
+            bail!("{} ended with code {}: {}{}", self.command, self.status, self.stdout, self.stderr);
         }
         Ok(self.stdout)
     }

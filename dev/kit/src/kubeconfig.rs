@@ -18,9 +18,7 @@ pub fn with_token(server: &str, ca: &str, token: &str) -> Value {
 /// The same cluster as in `admin`, with another user's token. `admin` is a
 /// kubeconfig with one context, as `kubectl config view --minify` prints it.
 pub fn as_other_user(admin: &Value, token: &str) -> Result<Value> {
-    let cluster = admin
-        .pointer("/clusters/0/cluster")
-        .context("the kubeconfig names no cluster")?;
+    let cluster = admin.pointer("/clusters/0/cluster").context("the kubeconfig names no cluster")?;
     Ok(assemble(cluster, token))
 }
 

@@ -1,8 +1,5 @@
 //! `kit`: the control plane for a person at a terminal, and for `make`.
-#![allow(
-    clippy::print_stdout,
-    reason = "a command line tool: standard output is its interface"
-)]
+#![allow(clippy::print_stdout, reason = "a command line tool: standard output is its interface")]
 
 use std::time::Instant;
 
@@ -53,10 +50,7 @@ async fn up() -> Result<()> {
     let begin = Instant::now();
     let plane = ControlPlane::start(Options::default()).await?;
     // Before anybody can know that we are up.
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     say(format!(
         "up after {:.1} s; logs in {}; Ctrl-C ends it",
         begin.elapsed().as_secs_f32(),

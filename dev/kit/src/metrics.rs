@@ -4,10 +4,7 @@
 /// 0 when there is none. Histograms are found by their series' names, such as
 /// `x_count`.
 pub fn sum(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let wanted: Vec<_> = labels
-        .iter()
-        .map(|(label, value)| format!("{label}=\"{value}\""))
-        .collect();
+    let wanted: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
     page.lines()
         .filter_map(|line| sample(line.strip_prefix(name)?))
         .filter(|(series, _)| wanted.iter().all(|pair| has_label(series, pair)))
@@ -28,9 +25,7 @@ fn sample(rest: &str) -> Option<(&str, f64)> {
 
 /// Looks at the character before, lest `le="1"` be found in `role="1"`.
 fn has_label(series: &str, pair: &str) -> bool {
-    series
-        .match_indices(pair)
-        .any(|(at, _)| matches!(series.as_bytes().get(at.wrapping_sub(1)), Some(b'{' | b',')))
+    series.match_indices(pair).any(|(at, _)| matches!(series.as_bytes().get(at.wrapping_sub(1)), Some(b'{' | b',')))
 }
 
 #[cfg(test)]

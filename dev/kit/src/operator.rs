@@ -103,9 +103,7 @@ impl Operator {
     /// Waits until `/readyz` says so; fails at once when it has ended.
     pub async fn wait_ready(&self) -> Result<()> {
         let url = format!("{}/readyz", self.health_url);
-        let ready = eventually(READY_TIMEOUT, "the operator is ready", || {
-            http::get_text(&url)
-        });
+        let ready = eventually(READY_TIMEOUT, "the operator is ready", || http::get_text(&url));
         self.process.unless_it_ends(ready).await?;
         Ok(())
     }

@@ -8,7 +8,7 @@ pub(crate) struct Pki {
     pub(crate) ca: String,
     pub(crate) serving_certificate: String,
     pub(crate) serving_key: String,
-    /// Signs `ServiceAccount` tokens.
+    /// Signs ServiceAccount tokens.
     pub(crate) service_account_key: String,
     /// Verifies them.
     pub(crate) service_account_public_key: String,
@@ -20,8 +20,7 @@ impl Pki {
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        ca.distinguished_name
-            .push(DnType::CommonName, "control plane of one run");
+        ca.distinguished_name.push(DnType::CommonName, "control plane of one run");
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;
         let issuer = Issuer::new(ca, ca_key);

@@ -63,8 +63,7 @@ impl Process {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot open {}", self.log.display()))?;
-        let child = Supervised::spawn(&self.command, log)
-            .with_context(|| format!("cannot start {}", self.name))?;
+        let child = Supervised::spawn(&self.command, log).with_context(|| format!("cannot start {}", self.name))?;
         *self.running() = Some(child);
         Ok(())
     }
@@ -122,12 +121,7 @@ impl Process {
         }
         self.kill()?;
         self.run.keep();
-        bail!(
-            "{} did not stop within {} s and was killed\n{}",
-            self.name,
-            STOP_DEADLINE.as_secs(),
-            self.log_tail()
-        )
+        bail!("{} did not stop within {} s and was killed\n{}", self.name, STOP_DEADLINE.as_secs(), self.log_tail())
     }
 
     /// Ends it at once (`SIGKILL`), and returns when its ports are free again.
@@ -151,9 +145,7 @@ impl Process {
     /// Sends any signal; nothing when it does not run.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         match self.running().as_mut() {
-            Some(child) => child
-                .signal(signal)
-                .with_context(|| format!("cannot signal {}", self.name)),
+            Some(child) => child.signal(signal).with_context(|| format!("cannot signal {}", self.name)),
             None => Ok(()),
         }
     }
@@ -180,9 +172,7 @@ impl Process {
     /// the choice of the port and its use.
     pub fn found_port_taken(&self) -> bool {
         let text = fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&text)
-            .to_lowercase()
-            .contains("address already in use")
+        String::from_utf8_lossy(&text).to_lowercase().contains("address already in use")
     }
 
     /// Runs `ready` to its end, unless the process ends first: then an error

@@ -36,11 +36,7 @@ pub fn venv(name: &str, requirements: &[&str]) -> Result<PathBuf> {
     if env.exists() {
         fs::remove_dir_all(&env)?;
     }
-    say(format!(
-        "installing {} from PyPI into {} (less than a minute)",
-        requirements.join(" "),
-        folder.display()
-    ));
+    say(format!("installing {} from PyPI into {} (less than a minute)", requirements.join(" "), folder.display()));
     let mut make = Command::new("python3");
     make.args(["-m", "venv"]).arg(&env);
     quiet(&mut make).with_context(|| format!("python3 -m venv failed: {INSTALL}"))?;
@@ -61,9 +57,7 @@ fn works(python: &PathBuf) -> bool {
 
 fn quiet(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
+    let output = command.output().with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         bail!(
             "{program}: {}\n{}{}",

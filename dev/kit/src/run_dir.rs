@@ -43,11 +43,8 @@ pub struct RunDir {
 impl RunDir {
     /// Makes the folder under the system's temporary folder.
     pub fn create() -> Result<Arc<Self>> {
-        let path = tempfile::Builder::new()
-            .prefix("svo-run-")
-            .tempdir()
-            .context("cannot make a folder for this run")?
-            .keep();
+        let path =
+            tempfile::Builder::new().prefix("svo-run-").tempdir().context("cannot make a folder for this run")?.keep();
         fs::create_dir(path.join("data"))?;
         let janitor = Command::new("sh")
             .args(["-c", JANITOR, "janitor"])
@@ -58,10 +55,7 @@ impl RunDir {
             .process_group(0)
             .spawn()
             .context("cannot start sh, which tidies up after a run")?;
-        let run = Arc::new(Self {
-            path,
-            janitor: Mutex::new(janitor),
-        });
+        let run = Arc::new(Self { path, janitor: Mutex::new(janitor) });
         lock(&LIVE).push(Arc::downgrade(&run));
         if std::env::var_os(KEEP_ENV).is_some() {
             run.keep();

@@ -44,16 +44,9 @@ impl Simulator {
             let port = ports::free()?;
             let seed = run.write(&format!("simulator-{port}.yaml"), seed.as_bytes())?;
             let mut command = Command::new(&binary);
-            command
-                .arg("--addr")
-                .arg(format!("127.0.0.1:{port}"))
-                .arg("--seed")
-                .arg(seed)
-                .args(&options.args);
-            let simulator = Self {
-                process: Process::new("simulator", command, run)?,
-                url: format!("http://127.0.0.1:{port}"),
-            };
+            command.arg("--addr").arg(format!("127.0.0.1:{port}")).arg("--seed").arg(seed).args(&options.args);
+            let simulator =
+                Self { process: Process::new("simulator", command, run)?, url: format!("http://127.0.0.1:{port}") };
             simulator.process.start()?;
             let Err(error) = simulator.wait_ready().await else {
                 return Ok(simulator);
@@ -79,9 +72,7 @@ impl Simulator {
     /// Waits until it answers; fails at once when it has ended.
     pub async fn wait_ready(&self) -> Result<()> {
         let url = format!("{}/_control/healthz", self.url);
-        let ready = eventually(READY_TIMEOUT, "the simulator answers", || {
-            http::get_text(&url)
-        });
+        let ready = eventually(READY_TIMEOUT, "the simulator answers", || http::get_text(&url));
         self.process.unless_it_ends(ready).await?;
         Ok(())
     }

@@ -17,13 +17,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Descriptor 3 is the parent's life; the supervised command must not hold it.
 /// The watcher kills its own process group: itself, the supervisor, the command
-/// and whatever the command started.
+/// and whatever the command started. From the start of the command on, the shell
+/// is silent: remarks such as "Terminated" are no part of the command's log.
 const SCRIPT: &str = r#"
 exec 3<&0
 "$@" </dev/null >&2 3<&- &
 child=$!
 echo "$child"
-exec >&2
+exec >/dev/null 2>&1
 { read -r _ <&3; kill -KILL 0; } &
 watcher=$!
 exec 3<&-
@@ -68,14 +69,9 @@ impl Supervised {
         if let Some(folder) = command.get_current_dir() {
             shell.current_dir(folder);
         }
-        let mut supervisor = shell
-            .spawn()
-            .context("cannot start sh, which supervises every process")?;
+        let mut supervisor = shell.spawn().context("cannot start sh, which supervises every process")?;
         let life = supervisor.stdin.take();
-        let stdout = supervisor
-            .stdout
-            .take()
-            .context("no pipe from the supervisor")?;
+        let stdout = supervisor.stdout.take().context("no pipe from the supervisor")?;
         let mut answer = String::new();
         BufReader::new(stdout).read_line(&mut answer)?;
         let pid = answer
@@ -84,11 +80,7 @@ impl Supervised {
             .ok()
             .and_then(Pid::from_raw)
             .with_context(|| format!("the supervisor gave no process id but {answer:?}"))?;
-        Ok(Self {
-            supervisor,
-            life,
-            pid,
-        })
+        Ok(Self { supervisor, life, pid })
     }
 
     /// The id of the command itself, not of its supervisor.
@@ -147,7 +139,5 @@ impl Drop for Supervised {
 }
 
 fn code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

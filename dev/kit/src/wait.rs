@@ -41,13 +41,6 @@ where
         }
         tokio::time::sleep(POLL).await;
     }
-    let logs: Vec<_> = RunDir::keep_all()
-        .iter()
-        .map(|folder| format!("; logs in {}", folder.display()))
-        .collect();
-    Err(last.context(format!(
-        "waited {} s in vain until {what}{}",
-        timeout.as_secs_f32(),
-        logs.concat()
-    )))
+    let logs: Vec<_> = RunDir::keep_all().iter().map(|folder| format!("; logs in {}", folder.display())).collect();
+    Err(last.context(format!("waited {} s in vain until {what}{}", timeout.as_secs_f32(), logs.concat())))
 }

@@ -1,0 +1,52 @@
+# Everything a person types. Each target works on a fresh machine that has Rust
+# and a C compiler; the rest is fetched or built into the user's cache.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint assets toolchain
+
+CARGO ?= cargo
+
+# Read by the demo. ONCE=1 ends it after the story; DEMO_KUBECONFIG names a
+# cluster of your own to run it in.
+export ONCE DEMO_KUBECONFIG
+
+help: ## Show this list
+	@echo "make TARGET, where TARGET is one of"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):.*## /  \1: /p' Makefile
+
+demo: toolchain ## Tell the whole story in the terminal, then stay up to play (ONCE=1: end by itself)
+	@echo "make demo compiles the operator, the simulator and the kit (about 3 minutes on two cores,"
+	@echo "once) and builds a control plane (about 8 minutes, once). Later runs start in seconds."
+	@$(CARGO) run --quiet --package kit -- demo
+
+test: toolchain ## Build what is missing and run every test
+	@echo "make test compiles the workspace (about 5 minutes on two cores, once), builds a control"
+	@echo "plane (about 8 minutes, once), then runs all tests (some minutes)."
+	$(CARGO) run --quiet --package kit -- assets
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	@if command -v cargo-deny >/dev/null; then \
+		$(CARGO) deny check bans licenses sources; \
+	else \
+		echo "cargo-deny is not installed: licences and sources were not checked"; \
+	fi
+
+assets: toolchain ## Build the control plane's binaries if they are missing, and print their paths
+	@$(CARGO) run --quiet --package kit -- assets
+
+toolchain:
+	@command -v $(CARGO) >/dev/null || { \
+		echo "Rust is missing: install it from https://rustup.rs; it then fetches the version that"; \
+		echo "rust-toolchain.toml pins by itself."; \
+		exit 1; \
+	}
+	@command -v cc >/dev/null || { \
+		echo "A C compiler is missing, which links Rust programs: apt-get install gcc libc6-dev,"; \
+		echo "dnf install gcc, or xcode-select --install."; \
+		exit 1; \
+	}

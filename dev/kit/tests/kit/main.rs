@@ -1,0 +1,9 @@
+//! The kit against real processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
+
+mod cache;
+mod controlplane;
+mod process;
+mod run_dir;
+mod simulator;
+mod wait;
