@@ -1,15 +1,17 @@
 //! One folder per run: logs, data, kubeconfigs.
 //!
 //! It goes when the run ends, however it ends, unless the run failed: then the
-//! logs stay and their path is said. Removal is the work of a small `sh` that
-//! outlives us, since a test process never drops what its tests share.
+//! logs stay and their path is said. A run has failed when a test panics while it
+//! holds anything of the run, or when somebody calls [`RunDir::keep`]. Removal is
+//! the work of a small `sh` that outlives us, since a test process never drops what
+//! its tests share.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -30,14 +32,11 @@ if [ -e "$1/KEEP" ]; then what=$1/data; else what=$1; fi
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$what" && exit; sleep 1; done
 "#;
 
-/// The runs of this process, so that any failure can name their folders.
-static LIVE: Mutex<Vec<Weak<RunDir>>> = Mutex::new(Vec::new());
-
 /// A folder of this run, readable by its user alone.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    janitor: Mutex<Child>,
+    janitor: Child,
 }
 
 impl RunDir {
@@ -55,8 +54,7 @@ impl RunDir {
             .process_group(0)
             .spawn()
             .context("cannot start sh, which tidies up after a run")?;
-        let run = Arc::new(Self { path, janitor: Mutex::new(janitor) });
-        lock(&LIVE).push(Arc::downgrade(&run));
+        let run = Arc::new(Self { path, janitor });
         if std::env::var_os(KEEP_ENV).is_some() {
             run.keep();
         }
@@ -117,31 +115,13 @@ impl RunDir {
             self.keep();
         }
     }
-
-    /// Keeps the logs of every run of this process, and gives the folders.
-    pub fn keep_all() -> Vec<PathBuf> {
-        let runs: Vec<_> = lock(&LIVE).iter().filter_map(Weak::upgrade).collect();
-        runs.iter()
-            .map(|run| {
-                run.keep();
-                run.path.clone()
-            })
-            .collect()
-    }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
         self.keep_if_panicking();
-        lock(&LIVE).retain(|run| run.strong_count() > 0);
-        let mut janitor = lock(&self.janitor);
-        drop(janitor.stdin.take());
+        drop(self.janitor.stdin.take());
         // Its result is a tidy folder or none: nothing to report.
-        let _ = janitor.wait();
+        let _ = self.janitor.wait();
     }
-}
-
-/// A poisoned lock here guards nothing that a panic could leave half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
