@@ -1,6 +1,7 @@
 //! `kit`: the control plane for a person at a terminal, and for `make`.
 #![allow(clippy::print_stdout, reason = "a command line tool: standard output is its interface")]
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -26,10 +27,18 @@ enum Task {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    match Args::parse().command {
+async fn main() -> ExitCode {
+    let result = match Args::parse().command {
         Task::Assets => print_assets(),
         Task::Up => up().await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes without a backtrace: the reader did not write this.
+            say(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

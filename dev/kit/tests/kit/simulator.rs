@@ -21,6 +21,7 @@ async fn the_simulator_starts_is_asked_and_starts_again() {
     simulator.process().start().unwrap();
     simulator.wait_ready().await.unwrap();
     assert_eq!(simulator.url(), url);
-    let answer = simulator.control(Method::GET, "/nowhere", None).await;
-    assert!(answer.unwrap_err().to_string().contains("404"));
+    let refused = simulator.control(Method::DELETE, "/faults/7", None).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("404"), "{refused}");
 }
