@@ -11,23 +11,14 @@ use super::v1alpha1::{AbejaConnection, ClusterAbejaConnection, SecretVersion};
 
 /// The definitions of all our resources, in a fixed order.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [
-        SecretVersion::crd(),
-        AbejaConnection::crd(),
-        ClusterAbejaConnection::crd(),
-    ]
-    .map(shipped)
-    .into()
+    [SecretVersion::crd(), AbejaConnection::crd(), ClusterAbejaConnection::crd()].map(shipped).into()
 }
 
 /// The definitions as YAML documents, each introduced by `---`. The same types give the same bytes.
 ///
 /// Fails only where a definition cannot be written as YAML, which is a bug.
 pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
-    crds()
-        .iter()
-        .map(|crd| Ok(format!("---\n{}", crd_yaml(crd)?)))
-        .collect()
+    crds().iter().map(|crd| Ok(format!("---\n{}", crd_yaml(crd)?))).collect()
 }
 
 /// One definition as a YAML document.
@@ -38,11 +29,7 @@ pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::
 }
 
 fn shipped(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    let roots = crd
-        .spec
-        .versions
-        .iter_mut()
-        .filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
+    let roots = crd.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut());
     for root in roots {
         tidy(root);
         if let Some(status) = root.properties.as_mut().and_then(|p| p.get_mut("status")) {
@@ -63,11 +50,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     // A default is written into stored objects, and GitOps tools then see a difference for ever.
     schema.default = None;
     // The server warns about formats that it does not know.
-    if schema
-        .format
-        .as_deref()
-        .is_some_and(|format| format.starts_with("uint"))
-    {
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
         schema.format = None;
     }
     // The name of the Rust type.
@@ -76,10 +59,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
         *description = unwrap_lines(description);
     }
 
-    let below = schema
-        .properties
-        .iter_mut()
-        .flat_map(|map| map.values_mut());
+    let below = schema.properties.iter_mut().flat_map(|map| map.values_mut());
     below.for_each(tidy);
     match &mut schema.items {
         Some(JSONSchemaPropsOrArray::Schema(items)) => tidy(items),

@@ -15,10 +15,7 @@ fn check(path: &str, expected: &str) {
         fs::write(&file, expected).unwrap();
     }
     let found = fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        found == expected,
-        "{path} is not what the types say: run `UPDATE=1 cargo test --test generated`"
-    );
+    assert!(found == expected, "{path} is not what the types say: run `UPDATE=1 cargo test --test generated`");
 }
 
 #[test]
@@ -35,14 +32,8 @@ fn crds_of_the_chart() {
     for mut crd in api::crds() {
         let annotations = crd.metadata.annotations.get_or_insert_default();
         annotations.insert("helm.sh/resource-policy".into(), "keep".into());
-        annotations.insert(
-            "argocd.argoproj.io/sync-options".into(),
-            "Prune=false,Delete=false".into(),
-        );
-        let file = format!(
-            "charts/secret-version-operator/files/crds/{}.yaml",
-            crd.spec.names.plural
-        );
+        annotations.insert("argocd.argoproj.io/sync-options".into(), "Prune=false,Delete=false".into());
+        let file = format!("charts/secret-version-operator/files/crds/{}.yaml", crd.spec.names.plural);
         check(&file, &api::crd_yaml(&crd).unwrap());
     }
 }
@@ -50,8 +41,7 @@ fn crds_of_the_chart() {
 #[test]
 fn the_yaml_of_a_definition_says_the_same() {
     for crd in api::crds() {
-        let read: serde_json::Value =
-            serde_saphyr::from_str(&api::crd_yaml(&crd).unwrap()).unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&api::crd_yaml(&crd).unwrap()).unwrap();
         assert_eq!(read, serde_json::to_value(&crd).unwrap());
     }
 }

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{SecretKeyRef, rules};
 
 /// A connection to an organization at the ABEJA Platform, for the `SecretVersion`s of its own namespace.
-#[derive(
-    CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default,
-)]
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[kube(
     group = "secrets.abeja.io",
     version = "v1alpha1",
@@ -62,9 +60,7 @@ pub struct AbejaConnectionSpec {
 }
 
 /// A connection to an organization at the ABEJA Platform, for the namespaces that its `access` rules name.
-#[derive(
-    CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default,
-)]
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[kube(
     group = "secrets.abeja.io",
     version = "v1alpha1",
@@ -226,9 +222,7 @@ pub struct NamespaceSelector {
 }
 
 /// What a rule allows.
-#[derive(
-    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord,
-)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub enum Permission {
     /// Follow versions.
     #[default]

@@ -14,8 +14,7 @@ type Rule = (&'static str, &'static str);
 pub(super) const REMOTE_ID: &str = "^[A-Za-z0-9_-]+$";
 
 /// Name of a Kubernetes object (a DNS subdomain).
-pub(super) const OBJECT_NAME: &str =
-    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// Name of a namespace (a DNS label).
 pub(super) const NAMESPACE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
@@ -33,10 +32,8 @@ pub(super) const URL: &str = r"^https?://[^/?#@\s\\]+(/[^?#@\s\\]*)?$";
 const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
 
 // Events are named after the object, with a suffix of 17 characters, and an object's name ends at 253. The rest is room.
-pub(super) const NAME_LENGTH: Rule = (
-    "self.metadata.name.size() <= 200",
-    "metadata.name must have at most 200 characters",
-);
+pub(super) const NAME_LENGTH: Rule =
+    ("self.metadata.name.size() <= 200", "metadata.name must have at most 200 characters");
 
 // --- SecretVersion ---
 
@@ -50,22 +47,16 @@ pub(super) const NO_SWITCH: Rule = (
     "a resource cannot change between managed (valueFrom) and observed (versionRef): make another one",
 );
 
-pub(super) const REMOTE_REF_IMMUTABLE: Rule = (
-    "self == oldSelf",
-    "remoteRef is immutable: make another resource for another secret",
-);
+pub(super) const REMOTE_REF_IMMUTABLE: Rule =
+    ("self == oldSelf", "remoteRef is immutable: make another resource for another secret");
 
-pub(super) const ONE_SECRET: Rule = (
-    "has(self.secretId) != has(self.secretName)",
-    "set exactly one of secretId and secretName",
-);
+pub(super) const ONE_SECRET: Rule =
+    ("has(self.secretId) != has(self.secretName)", "set exactly one of secretId and secretName");
 
 pub(super) const ONE_SOURCE: Rule = ("has(self.secretKeyRef)", "valueFrom needs secretKeyRef");
 
-pub(super) const ONE_VERSION: Rule = (
-    "[has(self.id), has(self.number), has(self.latest)].exists_one(x, x)",
-    "set exactly one of id, number and latest",
-);
+pub(super) const ONE_VERSION: Rule =
+    ("[has(self.id), has(self.number), has(self.latest)].exists_one(x, x)", "set exactly one of id, number and latest");
 
 pub(super) const LATEST_HAS_NO_STATE: Rule = (
     "!has(self.state) || !self.?versionRef.?latest.hasValue()",
@@ -178,10 +169,8 @@ pub(super) const URL_IMMUTABLE: Rule = (
     "url is immutable: make another connection for another remote",
 );
 
-pub(super) const ORGANIZATION_IMMUTABLE: Rule = (
-    "self == oldSelf",
-    "organizationId is immutable: make another connection for another organization",
-);
+pub(super) const ORGANIZATION_IMMUTABLE: Rule =
+    ("self == oldSelf", "organizationId is immutable: make another connection for another organization");
 
 pub(super) const ONE_CREDENTIAL: Rule = (
     "[has(self.token), has(self.user), has(self.datasource)].exists_one(x, x)",
@@ -193,10 +182,8 @@ pub(super) const NAMES_OR_SELECTOR: Rule = (
     "set exactly one of names and selector (selector: {} is every namespace)",
 );
 
-pub(super) const MATCH_LABELS_ONLY: Rule = (
-    "self.all(k, k == 'matchLabels')",
-    "a selector has matchLabels alone: write further rules instead of expressions",
-);
+pub(super) const MATCH_LABELS_ONLY: Rule =
+    ("self.all(k, k == 'matchLabels')", "a selector has matchLabels alone: write further rules instead of expressions");
 
 pub(super) const SELECTOR_KEYS: Rule = (
     "self.all(k, self[k].all(l, !format.qualifiedName().validate(l).hasValue()))",
