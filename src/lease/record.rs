@@ -1,0 +1,87 @@
+//! The records that are written, as client-go writes them, so that its tools read them.
+
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+
+use super::Timing;
+
+/// The record that says: `identity` holds it. `previous` is what it replaces, if anything.
+pub(super) fn held(previous: Option<&LeaseSpec>, identity: &str, timing: &Timing, now: Timestamp) -> LeaseSpec {
+    let seconds = i32::try_from(timing.lease_duration.as_secs()).unwrap_or(i32::MAX);
+    let mut record = previous.cloned().unwrap_or_default();
+    if record.holder_identity.as_deref() != Some(identity) {
+        record.holder_identity = Some(identity.to_owned());
+        record.acquire_time = Some(MicroTime(now));
+        record.lease_transitions = Some(match previous {
+            Some(previous) => previous.lease_transitions.unwrap_or(0).saturating_add(1),
+            None => 0,
+        });
+    }
+    record.lease_duration_seconds = Some(seconds);
+    record.renew_time = Some(MicroTime(now));
+    record
+}
+
+/// The record that says: nobody holds it, take it at once.
+pub(super) fn released(previous: &LeaseSpec, now: Timestamp) -> LeaseSpec {
+    LeaseSpec {
+        holder_identity: None,
+        // The apiserver wants more than nothing.
+        lease_duration_seconds: Some(1),
+        acquire_time: Some(MicroTime(now)),
+        renew_time: Some(MicroTime(now)),
+        ..previous.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TIMING: Timing = Timing {
+        lease_duration: Duration::from_secs(15),
+        renew_deadline: Duration::from_secs(10),
+        retry_period: Duration::from_secs(2),
+    };
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_life_of_a_lease() {
+        let first = held(None, "a", &TIMING, time(1));
+        assert_eq!(first.holder_identity.as_deref(), Some("a"));
+        assert_eq!(first.lease_duration_seconds, Some(15));
+        assert_eq!(
+            (first.acquire_time.clone(), first.renew_time.clone()),
+            (Some(MicroTime(time(1))), Some(MicroTime(time(1))))
+        );
+        assert_eq!(first.lease_transitions, Some(0));
+
+        let renewed = held(Some(&first), "a", &TIMING, time(3));
+        assert_eq!(renewed.acquire_time, Some(MicroTime(time(1))));
+        assert_eq!(renewed.renew_time, Some(MicroTime(time(3))));
+        assert_eq!(renewed.lease_transitions, Some(0));
+
+        let released = released(&renewed, time(5));
+        assert_eq!(released.holder_identity, None);
+        assert_eq!(released.lease_duration_seconds, Some(1));
+        assert_eq!(released.lease_transitions, Some(0));
+
+        let taken = held(Some(&released), "b", &TIMING, time(7));
+        assert_eq!(taken.holder_identity.as_deref(), Some("b"));
+        assert_eq!(taken.acquire_time, Some(MicroTime(time(7))));
+        assert_eq!(taken.lease_duration_seconds, Some(15));
+        assert_eq!(taken.lease_transitions, Some(1));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_kept() {
+        let previous = LeaseSpec { strategy: Some("OldestEmulationVersion".to_owned()), ..LeaseSpec::default() };
+        assert_eq!(held(Some(&previous), "a", &TIMING, time(1)).strategy, previous.strategy);
+    }
+}
