@@ -22,6 +22,10 @@
 //! | [`audit`] | who asked the apiserver for what |
 //! | [`simulator`], [`operator`] | the two processes under test |
 //! | [`wait`] | conditions awaited, never slept for |
+//!
+//! Four environment variables change what it does: `KUBEBUILDER_ASSETS`
+//! ([`assets`]), `XDG_CACHE_HOME` ([`cache`]), `SVO_BIN_DIR` ([`binaries`]) and
+//! `KIT_KEEP_LOGS` ([`run_dir`]).
 
 pub mod assets;
 pub mod audit;

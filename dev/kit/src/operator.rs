@@ -48,7 +48,15 @@ impl Operator {
         let metrics = format!("127.0.0.1:{}", ports::free()?);
         let health = format!("127.0.0.1:{}", ports::free()?);
         let mut command = Command::new(binary);
+        // Settings of the person who runs the tests are not the tests' settings.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"SVO_") {
+                command.env_remove(name);
+            }
+        }
         command
+            // A proxy of the environment cannot reach the loopback interface.
+            .env("NO_PROXY", "127.0.0.1,localhost")
             .arg("run")
             .arg("--kubeconfig")
             .arg(&options.kubeconfig)
