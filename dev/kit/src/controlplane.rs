@@ -117,6 +117,9 @@ impl ControlPlane {
     /// The controllers; `None` where `KUBEBUILDER_ASSETS` has no binary of it.
     /// Tests of garbage collection and of the deletion of namespaces then say
     /// that they were skipped.
+    ///
+    /// It looks for new kinds every 30 s: the first deletion of an owner of a kind
+    /// that was just installed is seen late, unless the process is restarted.
     pub fn controller_manager(&self) -> Option<&Process> {
         self.controller_manager.as_ref()
     }
