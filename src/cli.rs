@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Kubernetes operator for secret versions in the ABEJA Platform Secret Manager.
@@ -64,7 +65,7 @@ pub struct RunArgs {
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
     /// Path of a kubeconfig file [default: $KUBECONFIG, ~/.kube/config, then the pod's ServiceAccount]
-    #[arg(long, env = "SVO_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "SVO_KUBECONFIG", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig [default: its current one]

@@ -56,3 +56,6 @@ pub fn client(mut config: kube::Config) -> kube::Result<kube::Client> {
     config.connect_timeout = Some(Duration::from_secs(2));
     kube::Client::try_from(config)
 }
+
+#[cfg(test)]
+mod tests;

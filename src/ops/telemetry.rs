@@ -45,8 +45,20 @@ pub struct LogLevelHandle {
 
 /// Starts logging. To be called once, before anything is worth logging.
 pub fn init(config: &LogConfig) -> Result<LogLevelHandle, TelemetryError> {
+    let (subscriber, handle) = subscriber(config, std::io::stderr, std::io::stderr().is_terminal())?;
+    subscriber.try_init()?;
+    Ok(handle)
+}
+
+fn subscriber<W>(
+    config: &LogConfig,
+    writer: W,
+    colours: bool,
+) -> Result<(impl tracing::Subscriber + Send + Sync + use<W>, LogLevelHandle), TelemetryError>
+where
+    W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
     let (filter, handle) = reload::Layer::new(parse(&config.level)?);
-    let writer = std::io::stderr;
     let lines = match config.format {
         LogFormat::Json => fmt::layer()
             .json()
@@ -55,13 +67,21 @@ pub fn init(config: &LogConfig) -> Result<LogLevelHandle, TelemetryError> {
             .with_span_list(false)
             .with_writer(writer)
             .boxed(),
-        LogFormat::Text => fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(writer).boxed(),
+        LogFormat::Text => fmt::layer().with_ansi(colours).with_writer(writer).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines.with_filter(filter_fn(may_be_logged))).try_init()?;
-    Ok(LogLevelHandle { filter: handle, current: Arc::new(Mutex::new(config.level.trim().to_owned())) })
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines.with_filter(filter_fn(may_be_logged)));
+    let current = Arc::new(Mutex::new(config.level.trim().to_owned()));
+    Ok((subscriber, LogLevelHandle { filter: handle, current }))
 }
 
 impl LogLevelHandle {
+    /// One that changes no logging, for tests of what hands it around.
+    #[cfg(test)]
+    pub(crate) fn detached() -> (Self, reload::Layer<EnvFilter, Registry>) {
+        let (layer, filter) = reload::Layer::new(EnvFilter::new("info"));
+        (Self { filter, current: Arc::new(Mutex::new("info".to_owned())) }, layer)
+    }
+
     /// The level or directives in force, as they were given.
     pub fn get(&self) -> String {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -85,8 +105,10 @@ fn parse(level: &str) -> Result<EnvFilter, TelemetryError> {
     if level.is_empty() {
         return Err(refused());
     }
-    // A word that is no level would be taken for a target's name, and silence everything else.
-    let known = |word: &str| word.contains(['=', '[']) || word.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    // A word that is no level would be taken for a target's name, and silence everything else; nothing, for `error`.
+    let known = |word: &str| {
+        word.contains(['=', '[']) || (!word.is_empty() && word.parse::<tracing::level_filters::LevelFilter>().is_ok())
+    };
     if !level.split(',').all(known) {
         return Err(refused());
     }
@@ -99,4 +121,125 @@ fn parse(level: &str) -> Result<EnvFilter, TelemetryError> {
 /// requests come from another module and stay.
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() || metadata.target() != "kube_client::client"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[test]
+    fn levels_and_directives() {
+        for level in ["info", "DEBUG", "trace", "off", " warn\n", "info,secret_version_operator=debug", "hyper=trace"] {
+            assert!(parse(level).is_ok(), "{level}");
+        }
+        for level in ["", "  ", "loud", "info,", "infos", "info,loud", "a=loud"] {
+            let error = parse(level).err().unwrap_or_else(|| panic!("{level:?} accepted"));
+            assert!(error.to_string().contains("write error, warn"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_level_is_repeated_in_part_only() {
+        let error = parse(&"x".repeat(10_000)).err().unwrap().to_string();
+        assert!(error.len() < 500, "{}", error.len());
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    impl Lines {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
+        }
+    }
+
+    fn logging(format: LogFormat, level: &str) -> (impl tracing::Subscriber + Send + Sync, LogLevelHandle, Lines) {
+        let lines = Lines::default();
+        let config = LogConfig { format, level: level.to_owned() };
+        let (subscriber, handle) = subscriber(&config, lines.clone(), false).unwrap();
+        (subscriber, handle, lines)
+    }
+
+    #[test]
+    fn json_lines_are_flat_objects() {
+        let (subscriber, _, lines) = logging(LogFormat::Json, "info");
+        tracing::subscriber::with_default(subscriber, || tracing::info!(name = "db", "synced"));
+        let line: serde_json::Value = serde_json::from_str(&lines.take()).unwrap();
+        assert_eq!(line["message"], "synced");
+        assert_eq!(line["name"], "db");
+        assert_eq!(line["level"], "INFO");
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+    }
+
+    #[test]
+    fn the_level_changes_while_running() {
+        let (subscriber, level, lines) = logging(LogFormat::Text, "warn");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("before");
+            level.set("info\n").unwrap();
+            tracing::info!("after");
+            assert!(level.set("loud").is_err());
+            tracing::info!("still");
+        });
+        let text = lines.take();
+        assert!(!text.contains("before") && text.contains("after") && text.contains("still"), "{text}");
+        assert_eq!(level.get(), "info");
+    }
+
+    #[test]
+    fn libraries_are_heard_when_they_are_named() {
+        let (subscriber, level, lines) = logging(LogFormat::Text, "trace");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(target: "hyper::proto", "library");
+            tracing::trace!("ours");
+            level.set("info,hyper=debug").unwrap();
+            tracing::debug!(target: "hyper::proto", "asked for");
+        });
+        let text = lines.take();
+        assert!(!text.contains("library") && text.contains("ours") && text.contains("asked for"), "{text}");
+    }
+
+    /// The client logs a body that it cannot read, at a level that is always on.
+    #[tokio::test]
+    async fn a_secret_that_cannot_be_read_is_not_logged() {
+        use k8s_openapi::api::core::v1::Secret;
+
+        let (subscriber, _, lines) = logging(LogFormat::Text, "trace,kube_client=trace,hyper=trace,tower=trace");
+        let guard = tracing::subscriber::set_default(subscriber);
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let secret = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":7},"data":{"key":"Y2FuYXJ5"}}"#;
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::from(secret.as_bytes().to_vec())))
+        });
+        let secrets = kube::Api::<Secret>::namespaced(kube::Client::new(service, "default"), "default");
+        assert!(matches!(secrets.get("x").await, Err(kube::Error::SerdeError(_))));
+        tracing::warn!("something else");
+        drop(guard);
+        let text = lines.take();
+        assert!(text.contains("something else"), "{text}");
+        assert!(!text.contains("Y2FuYXJ5"), "{text}");
+    }
 }

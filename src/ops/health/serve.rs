@@ -196,3 +196,6 @@ async fn change_level(
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;
