@@ -3,3 +3,4 @@
 mod admission;
 mod examples;
 mod installation;
+mod rights;
