@@ -1,5 +1,7 @@
 //! Files that are generated from the types stay what the types say. `UPDATE=1 cargo test --test generated` rewrites them.
 
+mod reference;
+
 use std::path::Path;
 use std::{env, fs};
 
@@ -44,4 +46,26 @@ fn the_yaml_of_a_definition_says_the_same() {
         let read: serde_json::Value = serde_saphyr::from_str(&api::crd_yaml(&crd).unwrap()).unwrap();
         assert_eq!(read, serde_json::to_value(&crd).unwrap());
     }
+}
+
+/// What tools stumble over: nulls that are stored, formats that the server warns of, and defaults, which GitOps tools see as
+/// a difference for ever. The one default is the status's.
+#[test]
+fn a_definition_is_plain() {
+    for crd in api::crds() {
+        let yaml = api::crd_yaml(&crd).unwrap();
+        let lines: Vec<_> = yaml.lines().map(str::trim).collect();
+        for refused in ["nullable:", "- null", "format: uint", "x-kubernetes-preserve-unknown-fields:"] {
+            assert!(!lines.iter().any(|line| line.starts_with(refused)), "{refused} in {}", crd.spec.names.kind);
+        }
+        assert_eq!(lines.iter().filter(|line| line.starts_with("default:")).count(), 1);
+        let status = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let status = &status["openAPIV3Schema"]["properties"]["status"];
+        assert_eq!(status["default"], serde_json::json!({"observedGeneration": -1}));
+    }
+}
+
+#[test]
+fn the_field_reference() {
+    check("docs/reference.md", &reference::page(&api::crds()));
 }

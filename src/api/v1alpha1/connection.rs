@@ -205,7 +205,7 @@ pub struct NamespaceRule {
         inner(length(min = 1, max = 63), regex(pattern = rules::NAMESPACE_NAME))
     )]
     pub names: Option<Vec<String>>,
-    /// Namespaces with these labels. `selector: {}` is every namespace.
+    /// Namespaces with all the labels of `matchLabels`. `selector: {}` is every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::namespace_selector")]
     #[x_kube(validation = rules::MATCH_LABELS_ONLY, validation = rules::SELECTOR_KEYS)]
