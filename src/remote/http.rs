@@ -1,0 +1,249 @@
+//! One request and its answer: the two HTTP clients, timeouts, caps, and what it is that failed. Whatever is asked of
+//! this module goes over the wire once at the most; sending again is `retry`'s.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method};
+use reqwest::redirect;
+use rustls::CertificateError;
+use tracing::Instrument as _;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::client::{ClientConfig, Observe};
+use super::error::Error;
+use super::retry::retry_after;
+use super::wire::{self, ErrorBody};
+use super::{tls, words};
+use crate::secret::SecretBytes;
+
+/// The longest that a connection may take to be made.
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection may wait for the next request: less than servers and what stands before them wait.
+const IDLE: Duration = Duration::from_secs(20);
+/// How many connections may wait.
+const MOST_IDLE: usize = 4;
+/// A larger error answer is not read for what it says.
+const ERROR_LIMIT: usize = 64 * 1024;
+
+/// What is sent.
+pub(super) struct Request<'a> {
+    pub(super) op: &'static str,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// JSON.
+    pub(super) body: Option<Bytes>,
+    /// The largest answer that is read, in bytes.
+    pub(super) limit: usize,
+    /// The value within the body: the remote is not to be quoted with it.
+    pub(super) value: Option<&'a SecretBytes>,
+}
+
+/// Which connection a request takes.
+#[derive(Clone, Copy)]
+pub(super) enum Line {
+    /// One that may have carried others before. The library may send again what a stale connection did not take.
+    Shared,
+    /// A new one, for this request alone: nothing stale, so nothing that any layer might send again.
+    Fresh,
+}
+
+/// The HTTP side of a client.
+#[derive(Clone)]
+pub(super) struct Http {
+    shared: reqwest::Client,
+    fresh: reqwest::Client,
+    authorization: HeaderValue,
+    unspeakable: Arc<[SecretBytes]>,
+    observer: Option<Arc<dyn Observe>>,
+}
+
+impl Http {
+    pub(super) fn new(config: &ClientConfig) -> Result<Self, Error> {
+        let tls = tls::config(config.ca_bundle.as_deref())?;
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .https_only(!config.allow_insecure)
+                .http1_only()
+                .redirect(redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .no_proxy()
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
+                .referer(false)
+                .user_agent(config.user_agent.as_str())
+                .connect_timeout((config.timeout / 2).min(LONGEST_CONNECT))
+                .timeout(config.timeout);
+            // Without it the kernel could go on delivering a request long after it was given up.
+            #[cfg(target_os = "linux")]
+            let builder = builder.tcp_user_timeout(config.timeout);
+            builder
+        };
+        let built = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|_| Error::Client { what: "its settings were not accepted" })
+        };
+        let authorization = config.credential.header()?;
+        Ok(Self {
+            shared: built(builder().pool_idle_timeout(IDLE).pool_max_idle_per_host(MOST_IDLE))?,
+            fresh: built(builder().pool_max_idle_per_host(0))?,
+            unspeakable: config.credential.unspeakable(&authorization).into(),
+            authorization,
+            observer: config.observer.clone(),
+        })
+    }
+
+    /// Sends a request, and gives the body of a 2xx answer.
+    pub(super) async fn send(
+        &self,
+        request: &Request<'_>,
+        line: Line,
+        timeout: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let span = tracing::debug_span!("remote", op = request.op);
+        async {
+            let begin = Instant::now();
+            let result = self.exchange(request, line, timeout).await;
+            let (elapsed, outcome) = (begin.elapsed(), result.as_ref().map_or_else(Error::outcome, |_| "ok"));
+            let status = result.as_ref().err().and_then(Error::status);
+            tracing::debug!(outcome, status, elapsed_ms = elapsed.as_millis(), "request");
+            if let Some(observer) = &self.observer {
+                observer.request(request.op, outcome, elapsed);
+            }
+            result
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        line: Line,
+        timeout: Duration,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let client = match line {
+            Line::Shared => &self.shared,
+            Line::Fresh => &self.fresh,
+        };
+        let mut sent = client
+            .request(request.method.clone(), request.url.clone())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .timeout(timeout);
+        if let Some(body) = &request.body {
+            sent = sent.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let response = sent.send().await.map_err(|error| failure(request.op, &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return read(request.op, response, request.limit).await;
+        }
+        let (op, status) = (request.op, status.as_u16());
+        let retry_after = retry_after(response.headers().get(RETRY_AFTER), SystemTime::now());
+        // A body that cannot be read takes nothing from the status.
+        let body = read(op, response, ERROR_LIMIT).await.unwrap_or_default();
+        let Ok(body) = wire::parse::<ErrorBody>(&body) else {
+            return Err(Error::Status { op, status, retry_after });
+        };
+        let unspeakable = self.unspeakable(request.value);
+        let description = words::description(&body.error_description.unwrap_or_default(), &unspeakable);
+        Err(Error::Api { op, status, code: words::code(&body.error, &unspeakable), description, retry_after })
+    }
+
+    /// Everything that was sent and must not be quoted, in each form that it was sent in.
+    fn unspeakable(&self, value: Option<&SecretBytes>) -> Vec<SecretBytes> {
+        let mut secrets = self.unspeakable.to_vec();
+        if let Some(value) = value {
+            secrets.push(value.clone());
+            secrets.push(SecretBytes::from(value.encode().as_bytes().to_vec()));
+        }
+        secrets
+    }
+}
+
+/// Reads a body up to its end, into memory that is wiped.
+async fn read(op: &'static str, mut response: reqwest::Response, limit: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(Error::TooLarge { op });
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(announced));
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(op, &error))? {
+        let length = body.len() + chunk.len();
+        if length > limit {
+            return Err(Error::TooLarge { op });
+        }
+        // A vector that grows by itself leaves what it held in freed memory.
+        if length > body.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * body.capacity())));
+            larger.extend_from_slice(&body);
+            body = larger;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What a failure of the HTTP library is to us. Only what it failed to connect with is certain not to have been sent:
+/// its "connect" kind covers names, TCP and the TLS handshake, and ends before the request is handed over.
+fn failure(op: &'static str, error: &reqwest::Error) -> Error {
+    if error.is_connect() {
+        if let Some(cause) = tls_cause(error) {
+            return Error::Tls { op, cause };
+        }
+        let cause = if error.is_dns() {
+            "the host's name was not resolved"
+        } else if error.is_timeout() {
+            "it took too long"
+        } else {
+            "refused or unreachable"
+        };
+        return Error::Connect { op, cause };
+    }
+    if error.is_timeout() {
+        return Error::Timeout { op };
+    }
+    if error.is_builder() {
+        return Error::Client { what: "a request was not accepted" };
+    }
+    Error::Cut { op }
+}
+
+/// What TLS found wrong, where it was TLS.
+fn tls_cause(error: &reqwest::Error) -> Option<&'static str> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        // An I/O error hides the error that it was made from from the chain.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let found = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+        if let Some(error) = found {
+            return Some(match error {
+                rustls::Error::InvalidCertificate(error) => certificate_cause(error),
+                _ => "the TLS handshake failed",
+            });
+        }
+        source = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+fn certificate_cause(error: &CertificateError) -> &'static str {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+        UnknownIssuer,
+    };
+    match error {
+        UnknownIssuer => "its certificate is from an unknown issuer",
+        NotValidForName | NotValidForNameContext { .. } => "its certificate is for another host",
+        Expired | ExpiredContext { .. } => "its certificate is expired",
+        NotValidYet | NotValidYetContext { .. } => "its certificate is not valid yet",
+        _ => "its certificate is not valid",
+    }
+}
