@@ -8,6 +8,9 @@
 //! - A leader that could not renew until its deadline has lost, for good: [`Guard::may_act`] is never true again, and the
 //!   process exits.
 //!
+//! Who deletes a Lease takes this away: a process that starts then, and never saw the old record, leads at once, before
+//! the old leader notices.
+//!
 //! A Lease does not fence the remote: a call that was begun in time may end late. What that needs is the protocol's.
 
 mod decide;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use kube::client::Body;
+use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -30,13 +33,14 @@ enum Fault {
     Deny,
     /// Does what is written, and never answers; reads are answered.
     LoseAnswers,
+    /// Does what was asked seconds later, when nobody waits for the answer any more.
+    Late,
 }
 
 #[derive(Debug, Default)]
 struct World {
     lease: Option<Value>,
     version: u64,
-    fault: Fault,
     calls: Vec<Method>,
 }
 
@@ -75,35 +79,58 @@ fn failure(code: u16, reason: &str) -> Value {
 
 /// An apiserver that several candidates may share.
 #[derive(Clone, Default)]
-struct Apiserver(Arc<Mutex<World>>);
+struct Apiserver {
+    world: Arc<Mutex<World>>,
+    fault: Arc<Mutex<Fault>>,
+}
 
 impl Apiserver {
+    /// The same apiserver, over a network of its own.
+    fn over_another_network(&self) -> Self {
+        Self { world: Arc::clone(&self.world), fault: Arc::default() }
+    }
+
     fn client(&self) -> kube::Client {
-        let world = Arc::clone(&self.0);
+        let apiserver = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let world = Arc::clone(&world);
+            let apiserver = apiserver.clone();
             async move {
                 let method = request.method().clone();
                 let body = request.into_body().collect_bytes().await?;
-                let (fault, (code, value)) = {
-                    let mut world = world.lock().unwrap();
-                    world.calls.push(method.clone());
-                    let answer = match world.fault {
-                        Fault::Fail => (500, failure(500, "InternalError")),
-                        Fault::Deny => (403, failure(403, "Forbidden")),
-                        Fault::Hang => (500, Value::Null),
-                        Fault::None | Fault::LoseAnswers => world.answer(&method, &body),
-                    };
-                    (world.fault, answer)
-                };
-                if fault == Fault::Hang || (fault == Fault::LoseAnswers && method != Method::GET) {
-                    std::future::pending::<()>().await;
-                }
+                let (code, value) = apiserver.answer(method, body.to_vec()).await;
                 let body = Body::from(serde_json::to_vec(&value)?);
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::builder().status(code).body(body)?)
             }
         });
         kube::Client::new(service, "default")
+    }
+
+    async fn answer(&self, method: Method, body: Vec<u8>) -> (u16, Value) {
+        let fault = *self.fault.lock().unwrap();
+        let read = method == Method::GET;
+        let world = Arc::clone(&self.world);
+        world.lock().unwrap().calls.push(method.clone());
+        let act = move || world.lock().unwrap().answer(&method, &body);
+        match fault {
+            Fault::None => act(),
+            Fault::Fail => (500, failure(500, "InternalError")),
+            Fault::Deny => (403, failure(403, "Forbidden")),
+            Fault::Hang => std::future::pending().await,
+            Fault::LoseAnswers => {
+                let answer = act();
+                if !read {
+                    std::future::pending::<()>().await;
+                }
+                answer
+            }
+            Fault::Late => {
+                tokio::spawn(async move {
+                    sleep(Duration::from_secs(8)).await;
+                    act();
+                });
+                std::future::pending().await
+            }
+        }
     }
 
     fn candidate(&self, identity: &str) -> Lease {
@@ -116,16 +143,16 @@ impl Apiserver {
     }
 
     fn fault(&self, fault: Fault) {
-        self.0.lock().unwrap().fault = fault;
+        *self.fault.lock().unwrap() = fault;
     }
 
     fn spec(&self) -> Value {
-        self.0.lock().unwrap().lease.as_ref().map_or(Value::Null, |lease| lease["spec"].clone())
+        self.world.lock().unwrap().lease.as_ref().map_or(Value::Null, |lease| lease["spec"].clone())
     }
 
     /// Changes the stored object as another client would.
     fn edit(&self, edit: impl FnOnce(&mut Value)) {
-        let mut world = self.0.lock().unwrap();
+        let mut world = self.world.lock().unwrap();
         let mut lease = world.lease.clone().unwrap();
         edit(&mut lease);
         world.write(lease);
@@ -149,7 +176,7 @@ async fn the_first_one_leads_at_once_and_renews() {
     pass(3600).await;
     assert!(held.guard().may_act());
     assert!(held.guard().deadline() > Instant::now() + Duration::from_secs(7));
-    let calls = apiserver.0.lock().unwrap().calls.len();
+    let calls = apiserver.world.lock().unwrap().calls.len();
     assert!((1800..=1803).contains(&calls), "one call a renewal, not {calls}");
 }
 
@@ -231,7 +258,7 @@ async fn the_old_leader_stops_before_the_next_one_starts() {
     let stopped = Instant::now();
     apiserver.fault(Fault::None);
     let next = waiting.await.unwrap().unwrap();
-    assert!(stopped.elapsed() >= TIMING.lease_duration - TIMING.renew_deadline - TIMING.retry_period);
+    assert!(stopped.elapsed() + TIMING.renew_deadline + TIMING.retry_period >= TIMING.lease_duration);
     assert!(next.guard().may_act() && !guard.may_act());
 }
 
@@ -259,7 +286,7 @@ async fn a_conflict_is_looked_into_at_once() {
     apiserver.edit(|lease| lease["metadata"]["labels"] = json!({"team": "x"}));
     pass(60).await;
     assert!(held.guard().may_act());
-    assert_eq!(apiserver.0.lock().unwrap().lease.as_ref().unwrap()["metadata"]["labels"]["team"], "x");
+    assert_eq!(apiserver.world.lock().unwrap().lease.as_ref().unwrap()["metadata"]["labels"]["team"], "x");
     // A takeover by force ends the term at the next try, long before the deadline.
     apiserver.edit(|lease| lease["spec"]["holderIdentity"] = json!("b"));
     let begun = Instant::now();
@@ -276,12 +303,12 @@ async fn a_deleted_lease_is_lost_and_not_taken_before_its_time() {
     let (candidate, shutdown) = (apiserver.candidate("b"), CancellationToken::new());
     let waiting = tokio::spawn(async move { candidate.acquire(&shutdown).await });
     pass(21).await;
-    apiserver.0.lock().unwrap().lease = None;
+    apiserver.world.lock().unwrap().lease = None;
     let deleted = Instant::now();
     old.guard().lost().await;
     assert!(deleted.elapsed() <= TIMING.retry_period);
     let next = waiting.await.unwrap().unwrap();
-    assert!(deleted.elapsed() >= TIMING.lease_duration - TIMING.retry_period, "{:?}", deleted.elapsed());
+    assert!(deleted.elapsed() + TIMING.retry_period >= TIMING.lease_duration, "{:?}", deleted.elapsed());
     assert!(next.guard().may_act());
 }
 
@@ -360,4 +387,117 @@ async fn a_lease_that_is_dropped_runs_out() {
     pass(60).await;
     assert_eq!(apiserver.spec(), record);
     assert_eq!(record["holderIdentity"], "a");
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    /// A network changes.
+    Network(usize, Fault),
+    /// A process dies without a word; another starts in its place.
+    Crash(usize),
+    /// A process ends in order; another starts in its place.
+    Release(usize),
+}
+
+fn turns() -> impl Strategy<Value = Vec<(u64, Turn)>> {
+    let fault = prop_oneof![
+        3 => Just(Fault::None),
+        1 => Just(Fault::Hang),
+        1 => Just(Fault::Fail),
+        1 => Just(Fault::LoseAnswers),
+        1 => Just(Fault::Late),
+    ];
+    let turn = prop_oneof![
+        6 => (0..PROCESSES, fault).prop_map(|(process, fault)| Turn::Network(process, fault)),
+        1 => (0..PROCESSES).prop_map(Turn::Crash),
+        1 => (0..PROCESSES).prop_map(Turn::Release),
+    ];
+    proptest::collection::vec((0_u64..20_000, turn), 1..40)
+}
+
+const PROCESSES: usize = 3;
+
+/// One process of an installation: contends, leads while it may, and then is over.
+struct Process {
+    network: Apiserver,
+    guard: watch::Receiver<Option<Guard>>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Process {
+    fn start(network: Apiserver, identity: String) -> Self {
+        let (sender, guard) = watch::channel(None);
+        let shutdown = CancellationToken::new();
+        let (candidate, token) = (network.candidate(&identity), shutdown.clone());
+        let task = tokio::spawn(async move {
+            let Some(held) = candidate.acquire(&token).await else { return };
+            sender.send_replace(Some(held.guard()));
+            let guard = held.guard();
+            tokio::select! {
+                () = guard.lost() => {}
+                () = token.cancelled() => held.release().await,
+            }
+        });
+        Self { network, guard, shutdown, task }
+    }
+
+    fn acts(&self) -> bool {
+        self.guard.borrow().as_ref().is_some_and(Guard::may_act)
+    }
+}
+
+/// Plays the turns. Two that may act at the same moment are a panic; afterwards somebody must come to lead.
+async fn play(turns: Vec<(u64, Turn)>) {
+    let apiserver = Apiserver::default();
+    let mut started = 0;
+    let mut start = |network: Apiserver| {
+        started += 1;
+        Process::start(network, format!("process-{started}"))
+    };
+    let mut processes: Vec<Process> = (0..PROCESSES).map(|_| start(apiserver.over_another_network())).collect();
+    let mut leaving: Vec<Process> = Vec::new();
+    let observe = async |processes: &[Process], leaving: &[Process], millis: u64| {
+        for _ in 0..millis.div_ceil(250) {
+            sleep(Duration::from_millis(250)).await;
+            let acting = processes.iter().chain(leaving).filter(|process| process.acts()).count();
+            assert!(acting <= 1, "{acting} lead at once");
+        }
+    };
+    for (millis, turn) in turns {
+        observe(&processes, &leaving, millis).await;
+        match turn {
+            Turn::Network(process, fault) => processes[process].network.fault(fault),
+            Turn::Crash(process) => {
+                processes[process].task.abort();
+                let next = start(processes[process].network.clone());
+                processes[process] = next;
+            }
+            Turn::Release(process) => {
+                processes[process].shutdown.cancel();
+                let next = start(processes[process].network.clone());
+                leaving.push(std::mem::replace(&mut processes[process], next));
+            }
+        }
+        for process in &mut processes {
+            if process.task.is_finished() {
+                *process = start(process.network.clone());
+            }
+        }
+    }
+    for process in &processes {
+        process.network.fault(Fault::None);
+    }
+    observe(&processes, &leaving, 60_000).await;
+    assert!(processes.iter().any(Process::acts), "nobody leads");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_two_at_once_and_always_one_in_the_end(turns in turns()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(play(turns));
+    }
 }
