@@ -1,6 +1,8 @@
 //! The chart: what it renders, what it refuses, and that a real cluster takes it. The cluster has no nodes, so nothing waits
 //! for pods.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod lifecycle;
 mod pod;
 mod rbac;

@@ -1,5 +1,7 @@
 //! Tests on a real control plane. One control plane serves them all, each in a namespace of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod admission;
 mod examples;
 mod installation;

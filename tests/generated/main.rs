@@ -1,5 +1,7 @@
 //! Files that are generated from the types stay what the types say. `UPDATE=1 cargo test --test generated` rewrites them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 mod reference;
 
 use std::path::Path;
@@ -48,7 +50,7 @@ fn the_yaml_of_a_definition_says_the_same() {
     }
 }
 
-/// What tools stumble over: nulls that are stored, formats that the server warns of, and defaults, which GitOps tools see as
+/// What tools stumble over: nulls that are stored, formats that the server warns of, and defaults, which Argo CD sees as
 /// a difference for ever. The one default is the status's.
 #[test]
 fn a_definition_is_plain() {

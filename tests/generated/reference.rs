@@ -64,32 +64,30 @@ fn rows(page: &mut String, schema: &Value, path: &str) -> std::fmt::Result {
 fn kind(field: &Value) -> String {
     let limit = |name: &str| field[name].as_f64();
     let elements = &field["additionalProperties"];
-    let mut words = match text(&field["type"]) {
+    let mut words = vec![match text(&field["type"]) {
         "string" if field["enum"].is_array() => {
             let values = field["enum"].as_array().into_iter().flatten();
             return values.map(|value| format!("`{}`", text(value))).collect::<Vec<_>>().join(", ");
         }
         "array" if field["items"]["type"] == "object" => "list".to_owned(),
         "array" => format!("list of {}s", text(&field["items"]["type"])),
-        "object" if elements.is_object() => match text(&elements["type"]) {
-            "object" => "map of maps".to_owned(),
-            other => format!("map of {other}s"),
-        },
+        "object" if elements["type"] == "object" => "map of maps".to_owned(),
+        "object" if elements.is_object() => format!("map of {}s", text(&elements["type"])),
         other => other.to_owned(),
-    };
+    }];
     match (limit("minimum"), limit("maximum")) {
-        (Some(min), Some(max)) => words += &format!(", {min} to {max}"),
-        (Some(min), None) => words += &format!(", from {min}"),
+        (Some(min), Some(max)) => words.push(format!("{min} to {max}")),
+        (Some(min), None) => words.push(format!("from {min}")),
         (None, _) => {}
     }
     for (name, one, many) in
         [("maxLength", "character", "characters"), ("maxItems", "item", "items"), ("maxProperties", "entry", "entries")]
     {
         if let Some(max) = limit(name) {
-            words += &format!(", at most {max} {}", if max > 1.0 { many } else { one });
+            words.push(format!("at most {max} {}", if max > 1.0 { many } else { one }));
         }
     }
-    words
+    words.join(", ")
 }
 
 /// The messages of the rules, each with its field.

@@ -81,7 +81,7 @@ pub struct AbejaConnectionSpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterAbejaConnectionSpec {
-    /// The connection itself. Its Secrets and ConfigMaps live in the operator's namespace for cluster resources.
+    /// The connection itself. What it refers to lives in the operator's namespace for cluster resources.
     #[serde(flatten)]
     pub connection: AbejaConnectionSpec,
     /// Who may use it. A request is allowed when any rule allows it. Absent: nobody.
@@ -158,7 +158,7 @@ pub struct CaBundleRef {
 /// Kinds of object that can hold certificates.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CaBundleKind {
-    /// A ConfigMap.
+    /// A `ConfigMap`.
     #[default]
     ConfigMap,
     /// A Secret.

@@ -1,6 +1,8 @@
 //! Every bound of a schema, at its edge and beyond: what the schema promises is taken from the schema, and whether it holds is
 //! asked of the apiserver.
 
+use std::slice;
+
 use secret_version_operator::api;
 
 use super::*;
@@ -82,7 +84,7 @@ fn collect(schema: &Value, pointer: &str, examples: &Examples, bounds: &mut Vec<
 
     match schema["type"].as_str().unwrap() {
         "string" => {
-            add(&[value.clone()], json!(7), "must be of type string");
+            add(slice::from_ref(value), json!(7), "must be of type string");
             if let Some(values) = schema["enum"].as_array() {
                 add(values, json!("Other"), "Unsupported value");
                 return;
@@ -97,7 +99,7 @@ fn collect(schema: &Value, pointer: &str, examples: &Examples, bounds: &mut Vec<
             }
         }
         "integer" => {
-            add(&[value.clone()], json!("7"), "must be of type integer");
+            add(slice::from_ref(value), json!("7"), "must be of type integer");
             let min = number("minimum").unwrap();
             add(&[whole(min)], whole(min - 1.0), "should be greater than or equal to");
             if let Some(max) = number("maximum") {

@@ -32,7 +32,7 @@ async fn kubectl_explains_each_field() {
         ("cabejaconn.spec.access", "`Read` follows versions."),
     ] {
         // The server publishes a schema a moment after it serves the resource.
-        let explained = kit::eventually(std::time::Duration::from_secs(60), path, async || {
+        let explained = kit::eventually(std::time::Duration::from_mins(1), path, async || {
             control_plane.kubectl(&["explain", path]).await?.ok()
         });
         let explained = explained.await.unwrap();
