@@ -72,7 +72,7 @@ pub struct ClusterArgs {
     #[arg(long, env = "SVO_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
 
-    /// The operator's own namespace [default: $POD_NAMESPACE, then the one that the pod or the kubeconfig's context is in]
+    /// The operator's own namespace [default: $POD_NAMESPACE, then the pod's or the context's]
     #[arg(long, env = "SVO_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,
 
@@ -80,12 +80,13 @@ pub struct ClusterArgs {
     #[arg(long = "watch-namespace", env = "SVO_WATCH_NAMESPACE", value_name = "NS", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
-    /// Where the Secrets of cluster connections and the digest key live [default: the operator's own namespace]
+    /// Where the Secrets of cluster connections and the digest key live [default: the own namespace]
     #[arg(long, env = "SVO_CLUSTER_RESOURCE_NAMESPACE", value_name = "NS")]
     pub cluster_resource_namespace: Option<String>,
 
-    /// Watch the metadata of Secrets, so that a changed source or target is seen within seconds. Without it they are
-    /// read by name at each refresh, and the operator needs no right to list Secrets
+    /// Watch the metadata of Secrets, so that changes are seen within seconds
+    ///
+    /// Without it Secrets are read by name at each refresh, and the operator needs no right to list them.
     #[arg(long, env = "SVO_WATCH_SECRETS", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub watch_secrets: bool,
 }
@@ -118,8 +119,9 @@ pub struct RemoteArgs {
     )]
     pub allow_insecure_endpoints: bool,
 
-    /// The longest that the remote takes to show what it accepted. Part of the wait after a create whose answer was lost:
-    /// too short a time here can make a version twice
+    /// The longest that the remote takes to show what it accepted
+    ///
+    /// Part of the wait after a create whose answer was lost. Too short a time can make a version twice.
     #[arg(long, env = "SVO_REMOTE_SETTLE_TIME", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub remote_settle_time: Duration,
 }
@@ -128,7 +130,7 @@ pub struct RemoteArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Leader election (always on)")]
 pub struct ElectionArgs {
-    /// Namespace of the Lease [default: the operator's own namespace]
+    /// Namespace of the Lease [default: the own namespace]
     #[arg(long, env = "SVO_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NS")]
     pub leader_elect_resource_namespace: Option<String>,
 
@@ -141,7 +143,7 @@ pub struct ElectionArgs {
     )]
     pub leader_elect_resource_name: String,
 
-    /// How long others wait, after a leader's last renewal that they saw, before they take over
+    /// How long others wait after they last saw a leader renew
     #[arg(
         long,
         env = "SVO_LEADER_ELECT_LEASE_DURATION",
@@ -199,15 +201,19 @@ pub struct OperationsArgs {
     #[arg(long, env = "SVO_METRICS_BIND_ADDRESS", value_name = "ADDRESS", default_value = ":8080")]
     pub metrics_bind_address: String,
 
-    /// Where /livez, /readyz and, to callers on the same machine, /log-level are served; 0 for nowhere
+    /// Where /livez and /readyz are served; 0 for nowhere
+    ///
+    /// To callers on the same machine /log-level is served too: GET shows the level, PUT changes it.
     #[arg(long, env = "SVO_HEALTH_PROBE_BIND_ADDRESS", value_name = "ADDRESS", default_value = ":8081")]
     pub health_probe_bind_address: String,
 
-    /// How log lines look. They go to standard error
+    /// How log lines on standard error look
     #[arg(long, env = "SVO_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// error, warn, info, debug or trace, or tracing directives such as info,secret_version_operator=debug
+    /// error, warn, info, debug, trace or off; changeable while running
+    ///
+    /// Or tracing directives, such as info,secret_version_operator::lease=debug. Libraries keep to warnings until they are named.
     #[arg(long, env = "SVO_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
 }

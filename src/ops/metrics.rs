@@ -240,6 +240,12 @@ impl Metrics {
     }
 }
 
+impl crate::remote::Observe for Metrics {
+    fn request(&self, op: &'static str, outcome: &'static str, elapsed: Duration) {
+        self.remote_request(op, outcome, elapsed);
+    }
+}
+
 fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M
 where
     M: prometheus_client::registry::Metric + Clone,
