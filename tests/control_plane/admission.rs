@@ -4,6 +4,7 @@
 
 mod bounds;
 mod rules;
+mod status;
 mod surface;
 
 use anyhow::Result;
