@@ -5,4 +5,5 @@
 mod admission;
 mod examples;
 mod installation;
+mod lease;
 mod rights;
