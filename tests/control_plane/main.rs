@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod admission;
+mod events;
 mod examples;
 mod installation;
 mod lease;
