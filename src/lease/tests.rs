@@ -426,10 +426,10 @@ struct Process {
 }
 
 impl Process {
-    fn start(network: Apiserver, identity: String) -> Self {
+    fn start(network: Apiserver, identity: &str) -> Self {
         let (sender, guard) = watch::channel(None);
         let shutdown = CancellationToken::new();
-        let (candidate, token) = (network.candidate(&identity), shutdown.clone());
+        let (candidate, token) = (network.candidate(identity), shutdown.clone());
         let task = tokio::spawn(async move {
             let Some(held) = candidate.acquire(&token).await else { return };
             sender.send_replace(Some(held.guard()));
@@ -453,7 +453,7 @@ async fn play(turns: Vec<(u64, Turn)>) {
     let mut started = 0;
     let mut start = |network: Apiserver| {
         started += 1;
-        Process::start(network, format!("process-{started}"))
+        Process::start(network, &format!("process-{started}"))
     };
     let mut processes: Vec<Process> = (0..PROCESSES).map(|_| start(apiserver.over_another_network())).collect();
     let mut leaving: Vec<Process> = Vec::new();

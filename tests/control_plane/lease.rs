@@ -42,8 +42,8 @@ async fn the_lease_passes_from_one_to_the_next() {
 
     let first = candidate("first").acquire(&shutdown).await.unwrap();
     let (guard, second) = (first.guard(), candidate("second"));
-    let token = shutdown.clone();
-    let waiting = tokio::spawn(async move { second.acquire(&token).await });
+    let stop = shutdown.clone();
+    let waiting = tokio::spawn(async move { second.acquire(&stop).await });
     let created = record().await;
     assert_eq!((&created["holderIdentity"], &created["leaseTransitions"]), (&"first".into(), &0.into()));
     assert_eq!(created["leaseDurationSeconds"], 3);
