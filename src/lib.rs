@@ -6,8 +6,10 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod domain;
 pub mod lease;
 pub mod ops;
 pub mod remote;
+pub mod run;
 pub mod secret;

@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser as _};
 use secret_version_operator::api;
 use secret_version_operator::cli::{Cli, Command, RunArgs};
 use secret_version_operator::config::{Config, Surroundings};
+use secret_version_operator::run;
 
 fn main() -> ExitCode {
     match execute(Cli::parse().command) {
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(args) => run(*args),
+        Command::Run(args) => run_operator(*args),
         Command::Crds => print(&api::crds_yaml()?),
         Command::Version => print(&Cli::command().render_version()),
     }
@@ -32,14 +33,14 @@ fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written")
 }
 
-fn run(args: RunArgs) -> anyhow::Result<()> {
+fn run_operator(args: RunArgs) -> anyhow::Result<()> {
     let config = Config::new(args, Surroundings::read())?;
     keep_memory_private().context("the process cannot be kept from being dumped")?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed before main"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
-    let result = wired(config);
+    let result = runtime.block_on(run::run(config));
     // What has not ended by the deadline of the shutdown is not waited for.
     runtime.shutdown_background();
     result
@@ -52,8 +53,4 @@ fn keep_memory_private() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
-}
-
-fn wired(_: Config) -> anyhow::Result<()> {
-    anyhow::bail!("the controllers are not wired yet")
 }

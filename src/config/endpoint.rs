@@ -114,6 +114,11 @@ impl AllowedEndpoints {
         if self.allowed.contains(&endpoint) { Ok(endpoint) } else { Err(EndpointRefused::NotAllowed) }
     }
 
+    /// Whether plain HTTP and loopback addresses are allowed: for development.
+    pub fn allow_insecure(&self) -> bool {
+        self.allow_insecure
+    }
+
     /// Every allowed endpoint, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         self.allowed.iter()

@@ -451,7 +451,7 @@ fn baseline(all: &[Version]) -> Baseline {
 }
 
 /// Whether the resource has our finalizer and no sign of what it did.
-pub(super) fn bare(cr: &SecretVersion) -> bool {
+pub fn bare(cr: &SecretVersion) -> bool {
     has_finalizer(cr) && cr.status.as_ref().is_none_or(|s| s.history.is_empty() && s.create.is_none())
 }
 

@@ -1,0 +1,384 @@
+//! Reconciles connections: reads credential and certificates, keeps the shared client, the finalizer and the status.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::{DeserializeGuard, Resource};
+use kube::runtime::controller::Action;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::api::FINALIZER;
+use crate::api::v1alpha1::{
+    AbejaConnection, AbejaConnectionSpec, CaBundleKind, ClusterAbejaConnection, ConnectionKind, ConnectionStatus,
+    DeletionPolicy, SecretVersion,
+};
+use crate::domain::backoff;
+use crate::domain::condition::{self, Problem};
+use crate::domain::create::has_finalizer;
+use crate::domain::reason::Reason;
+use crate::remote::{self, Credential};
+use crate::secret::SecretText;
+
+use super::connections::Entry;
+use super::context::Ctx;
+use super::error::Error;
+use super::index::{ConnectionKey, Key};
+use super::patch;
+
+/// How often certificates in a ConfigMap, which is not watched, are read again.
+const CA_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often everything else is looked at again, though nothing said that it changed.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// What both kinds of connection have.
+pub(super) trait Connection:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    /// The kind.
+    const KIND: ConnectionKind;
+    /// The kind's name.
+    const NAME: &'static str;
+    /// The API for an object in a namespace, or of the cluster.
+    fn api(client: kube::Client, namespace: &str) -> Api<Self>;
+    /// What both kinds have in common.
+    fn settings(&self) -> &AbejaConnectionSpec;
+    /// The status as it stands.
+    fn status(&self) -> Option<&ConnectionStatus>;
+}
+
+impl Connection for AbejaConnection {
+    const KIND: ConnectionKind = ConnectionKind::AbejaConnection;
+    const NAME: &'static str = "AbejaConnection";
+
+    fn api(client: kube::Client, namespace: &str) -> Api<Self> {
+        Api::namespaced(client, namespace)
+    }
+
+    fn settings(&self) -> &AbejaConnectionSpec {
+        &self.spec
+    }
+
+    fn status(&self) -> Option<&ConnectionStatus> {
+        self.status.as_ref()
+    }
+}
+
+impl Connection for ClusterAbejaConnection {
+    const KIND: ConnectionKind = ConnectionKind::ClusterAbejaConnection;
+    const NAME: &'static str = "ClusterAbejaConnection";
+
+    fn api(client: kube::Client, _: &str) -> Api<Self> {
+        Api::all(client)
+    }
+
+    fn settings(&self) -> &AbejaConnectionSpec {
+        &self.spec.connection
+    }
+
+    fn status(&self) -> Option<&ConnectionStatus> {
+        self.status.as_ref()
+    }
+}
+
+/// One pass over a connection.
+pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    let Ok(connection) = &object.0 else { return Err(Error::Unreadable) };
+    if !ctx.guard.may_act() {
+        return Err(Error::LeaseLost);
+    }
+    let key = ConnectionKey { kind: K::KIND, key: Key::of(connection) };
+    let users = Users::of(&ctx, &key);
+    let deleting = connection.meta().deletion_timestamp.is_some();
+    let held = connection.meta().finalizers.iter().flatten().any(|f| f == FINALIZER);
+
+    let loaded = load(&ctx, connection, &key).await?;
+    let old = ctx.connections.entry(&key);
+    let (client, problem) = match &loaded.material {
+        Ok(config) => match old.as_ref().filter(|e| e.fingerprint == loaded.fingerprint && e.problem.is_none()) {
+            Some(same) => (same.client.clone(), None),
+            None => match remote::Client::new(config.clone()) {
+                Ok(client) => (Some(client), None),
+                Err(error) => {
+                    let reason = match &error {
+                        remote::Error::CaBundle { .. } => Reason::CaBundleInvalid,
+                        remote::Error::Url { .. } => Reason::EndpointNotAllowed,
+                        _ => Reason::CredentialNotFound,
+                    };
+                    (old.and_then(|e| e.client), Some((reason, error.to_string())))
+                }
+            },
+        },
+        Err(problem) => (old.and_then(|e| e.client), Some((problem.reason, problem.message.clone()))),
+    };
+
+    let want_held = !users.with_duties.is_empty() || (users.managed && !deleting);
+    let mut protected = held && !deleting;
+    if want_held && !held && !deleting {
+        set_finalizer(&ctx, connection, true).await?;
+        protected = true;
+    } else if held && !want_held {
+        set_finalizer(&ctx, connection, false).await?;
+        protected = false;
+    }
+    let gone = deleting && !want_held;
+
+    let watched_ca = loaded.ca_in_config_map;
+    let shown = problem.clone();
+    let entry =
+        Entry { fingerprint: loaded.fingerprint, client, problem, protected, deleting, secrets: loaded.secrets };
+    if ctx.connections.put(key.clone(), entry) {
+        ctx.wake_resources(ctx.index.of_connection(&key));
+    }
+    if gone {
+        return Ok(Action::await_change());
+    }
+    write_status(&ctx, connection, shown, deleting, &users).await?;
+    let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
+    Ok(Action::requeue(match (&loaded.material, watched_ca) {
+        (Err(_), _) => retry,
+        (Ok(_), true) => CA_INTERVAL,
+        (Ok(_), false) => INTERVAL,
+    }))
+}
+
+/// The resources that use a connection.
+struct Users {
+    managed: bool,
+    with_duties: Vec<String>,
+}
+
+impl Users {
+    fn of(ctx: &Ctx, key: &ConnectionKey) -> Self {
+        let all: Vec<Arc<DeserializeGuard<SecretVersion>>> =
+            ctx.index.of_connection(key).iter().filter_map(|k| ctx.resource(k)).collect();
+        let all = || all.iter().filter_map(|cr| cr.0.as_ref().ok());
+        let keeps = |cr: &&SecretVersion| cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain;
+        let mut with_duties: Vec<String> =
+            all().filter(|cr| has_finalizer(cr)).map(|cr| Key::of(cr).to_string()).collect();
+        with_duties.sort_unstable();
+        Self { managed: all().filter(|cr| cr.spec.value_from.is_some()).any(|cr| keeps(&cr)), with_duties }
+    }
+}
+
+/// What a connection's client is made from.
+struct Loaded {
+    fingerprint: String,
+    material: Result<remote::ClientConfig, Problem>,
+    secrets: Vec<Key>,
+    ca_in_config_map: bool,
+}
+
+async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> Result<Loaded, Error> {
+    let spec = connection.settings();
+    let namespace = match K::KIND {
+        ConnectionKind::AbejaConnection => key.key.namespace.clone(),
+        ConnectionKind::ClusterAbejaConnection => ctx.cluster_namespace.clone(),
+    };
+    let mut loaded = Loaded {
+        fingerprint: format!("{:?}/{:?}", connection.meta().uid, connection.meta().generation),
+        material: Err(Problem::passing(Reason::ConnectionNotReady, "the connection is being looked into")),
+        secrets: secret_names(spec).iter().map(|name| Key::new(&namespace, name)).collect(),
+        ca_in_config_map: spec.ca_bundle_ref.as_ref().is_some_and(|ca| ca.kind == CaBundleKind::ConfigMap),
+    };
+    let url = match ctx.connections.endpoints.resolve(spec.url.as_deref()) {
+        Ok(endpoint) => endpoint.as_str().to_owned(),
+        Err(error) => {
+            loaded.material = Err(Problem::stalled(Reason::EndpointNotAllowed, error.to_string()));
+            return Ok(loaded);
+        }
+    };
+    let credential = match credential(ctx, spec, &namespace, &mut loaded.fingerprint).await? {
+        Ok(credential) => credential,
+        Err(problem) => {
+            loaded.material = Err(problem);
+            return Ok(loaded);
+        }
+    };
+    let ca_bundle = match ca_bundle(ctx, spec, &namespace, &mut loaded.fingerprint).await? {
+        Ok(ca) => ca,
+        Err(problem) => {
+            loaded.material = Err(problem);
+            return Ok(loaded);
+        }
+    };
+    let seconds = spec.timeout_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(30);
+    loaded.material = Ok(remote::ClientConfig {
+        url,
+        credential,
+        ca_bundle,
+        timeout: Duration::from_secs(seconds),
+        max_retries: spec.max_retries.and_then(|n| u32::try_from(n).ok()).unwrap_or(5),
+        allow_insecure: ctx.allow_insecure,
+        user_agent: concat!("secret-version-operator/", env!("CARGO_PKG_VERSION")).to_owned(),
+        observer: Some(Arc::new(ctx.metrics.clone())),
+    });
+    Ok(loaded)
+}
+
+fn secret_names(spec: &AbejaConnectionSpec) -> Vec<&str> {
+    let auth = &spec.auth;
+    let token = auth.token.iter().map(|t| t.secret_ref.name.as_str());
+    let others = auth.user.iter().chain(&auth.datasource).map(|a| a.secret_ref.name.as_str());
+    let ca = spec.ca_bundle_ref.iter().filter(|ca| ca.kind == CaBundleKind::Secret).map(|ca| ca.key_ref.name.as_str());
+    token.chain(others).chain(ca).collect()
+}
+
+async fn credential(
+    ctx: &Ctx,
+    spec: &AbejaConnectionSpec,
+    namespace: &str,
+    fingerprint: &mut String,
+) -> Result<Result<Credential, Problem>, Error> {
+    let auth = &spec.auth;
+    let name = auth
+        .token
+        .as_ref()
+        .map(|t| &t.secret_ref.name)
+        .or_else(|| auth.user.as_ref().or(auth.datasource.as_ref()).map(|a| &a.secret_ref.name));
+    let Some(name) = name else {
+        return Ok(Err(Problem::stalled(
+            Reason::InvalidResource,
+            "spec.auth names no credential; set exactly one of its fields",
+        )));
+    };
+    let missing = |what: String| Problem::passing(Reason::CredentialNotFound, what);
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    let Some(secret) = api.get_opt(name).await.map_err(|e| Error::kube("read the credential", e))? else {
+        return Ok(Err(missing(format!(
+            "Secret {name} with the credential does not exist in namespace {namespace}; create it"
+        ))));
+    };
+    note(fingerprint, &secret.metadata);
+    let text = |key: &str| -> Result<String, Problem> {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+        let text = bytes.and_then(|b| std::str::from_utf8(&b.0).ok()).map(str::trim).filter(|t| !t.is_empty());
+        text.map(str::to_owned).ok_or_else(|| missing(format!("Secret {name} has no text under the key {key}; add it")))
+    };
+    let made = if let Some(token) = &auth.token {
+        text(token.secret_ref.key.as_deref().unwrap_or("token")).map(|token| Credential::Token(SecretText::from(token)))
+    } else if auth.user.is_some() {
+        text("userId").and_then(|user_id| {
+            let token = SecretText::from(text("personalAccessToken")?);
+            Ok(Credential::User { user_id, personal_access_token: token })
+        })
+    } else {
+        text("datasourceId").and_then(|datasource_id| {
+            let secret = SecretText::from(text("datasourceSecret")?);
+            Ok(Credential::Datasource { datasource_id, datasource_secret: secret })
+        })
+    };
+    Ok(made)
+}
+
+async fn ca_bundle(
+    ctx: &Ctx,
+    spec: &AbejaConnectionSpec,
+    namespace: &str,
+    fingerprint: &mut String,
+) -> Result<Result<Option<Vec<u8>>, Problem>, Error> {
+    let Some(ca) = &spec.ca_bundle_ref else { return Ok(Ok(None)) };
+    let (name, key) = (&ca.key_ref.name, &ca.key_ref.key);
+    let op = "read the CA bundle";
+    let found = match ca.kind {
+        CaBundleKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+            api.get_opt(name).await.map_err(|e| Error::kube(op, e))?.and_then(|map| {
+                note(fingerprint, &map.metadata);
+                map.data.and_then(|mut data| data.remove(key)).map(String::into_bytes)
+            })
+        }
+        CaBundleKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+            api.get_opt(name).await.map_err(|e| Error::kube(op, e))?.and_then(|secret| {
+                note(fingerprint, &secret.metadata);
+                secret.data.and_then(|mut data| data.remove(key)).map(|bytes| bytes.0)
+            })
+        }
+    };
+    Ok(match found {
+        Some(pem) => Ok(Some(pem)),
+        None => Err(Problem::passing(
+            Reason::CaBundleInvalid,
+            format!("{:?} {name} with key {key} does not exist in namespace {namespace}; create it", ca.kind),
+        )),
+    })
+}
+
+fn note(fingerprint: &mut String, meta: &kube::core::ObjectMeta) {
+    use std::fmt::Write as _;
+    let _ = write!(
+        fingerprint,
+        "/{}@{}",
+        meta.uid.as_deref().unwrap_or_default(),
+        meta.resource_version.as_deref().unwrap_or_default()
+    );
+}
+
+async fn set_finalizer<K: Connection>(ctx: &Ctx, connection: &K, wanted: bool) -> Result<(), Error> {
+    let meta = connection.meta();
+    let mut finalizers: Vec<&str> =
+        meta.finalizers.iter().flatten().map(String::as_str).filter(|f| *f != FINALIZER).collect();
+    if wanted {
+        finalizers.push(FINALIZER);
+    }
+    let body = json!({"metadata": {
+        "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers,
+    }});
+    let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let name = meta.name.as_deref().unwrap_or_default();
+    let op = "write the connection's finalizer";
+    match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&body)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 && !wanted => Ok(()),
+        Err(error) => Err(Error::kube(op, error)),
+    }
+}
+
+async fn write_status<K: Connection>(
+    ctx: &Ctx,
+    connection: &K,
+    problem: Option<(Reason, String)>,
+    deleting: bool,
+    users: &Users,
+) -> Result<(), Error> {
+    let meta = connection.meta();
+    let old = connection.status().cloned().unwrap_or_default();
+    let mut new = old.clone();
+    let problem = match problem {
+        _ if deleting => {
+            let (shown, more) =
+                (users.with_duties.iter().take(3).cloned().collect::<Vec<_>>().join(", "), users.with_duties.len());
+            let message = format!(
+                "{more} SecretVersions still need it to clean up ({shown}); delete them, or set their deletionPolicy to Retain"
+            );
+            Some(Problem::passing(Reason::ConnectionDeleting, message))
+        }
+        Some((reason, message)) => Some(Problem { stalled: reason == Reason::EndpointNotAllowed, reason, message }),
+        None => None,
+    };
+    new.observed_generation = meta.generation;
+    let annotations: Option<&BTreeMap<String, String>> = meta.annotations.as_ref();
+    new.last_handled_reconcile_at = annotations.and_then(|a| a.get(crate::api::RECONCILE_REQUESTED_AT).cloned());
+    condition::summarize(
+        &mut new.conditions,
+        problem.as_ref(),
+        "the credential is loaded",
+        meta.generation,
+        Timestamp::now(),
+    );
+    let Some(body) = patch::status(&old, &new, meta) else { return Ok(()) };
+    let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let name = meta.name.as_deref().unwrap_or_default();
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&body))
+        .await
+        .map_err(|e| Error::kube("write the connection's status", e))?;
+    ctx.tell_transition(connection, &old.conditions, &new.conditions).await;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Connections as resources see them: whether one may be used, and the one client that everybody shares.
+//!
+//! `connection` keeps the entries; this module answers from them and from the watch caches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use crate::api::v1alpha1::{
+    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, SecretVersion,
+};
+use crate::config::AllowedEndpoints;
+use crate::domain::access;
+use crate::domain::observed::{Access, Link};
+use crate::domain::reason::Reason;
+use crate::remote;
+
+use super::index::{ConnectionKey, Key};
+use super::memory::lock;
+
+/// A request's time where the connection sets none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Everything known of connections.
+pub struct Connections {
+    /// Connections of namespaces.
+    pub namespaced: Store<DeserializeGuard<AbejaConnection>>,
+    /// Connections of the cluster.
+    pub cluster: Store<DeserializeGuard<ClusterAbejaConnection>>,
+    /// Namespaces, for their labels and whether they are being deleted.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// What connections may name.
+    pub endpoints: AllowedEndpoints,
+    entries: Mutex<HashMap<ConnectionKey, Entry>>,
+}
+
+/// A connection that was looked into.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the client was made from. Another text means another client.
+    pub fingerprint: String,
+    /// The last client that could be made. Kept when the credential goes, for clean-up.
+    pub client: Option<remote::Client>,
+    /// What keeps it from being used.
+    pub problem: Option<(Reason, String)>,
+    /// Whether it has our finalizer and is not being deleted.
+    pub protected: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The Secrets that it reads.
+    pub secrets: Vec<Key>,
+}
+
+/// A connection as one resource sees it.
+pub struct View {
+    /// For the rules.
+    pub link: Link,
+    /// The client, where the connection can be used.
+    pub client: Option<remote::Client>,
+    /// Changes whenever the connection or its credential does.
+    pub fingerprint: Option<String>,
+    /// Whether the credential is gone and the client is the last good one.
+    pub credential_gone: bool,
+}
+
+impl Connections {
+    /// Connections over watch caches, with nothing looked into yet.
+    pub fn new(
+        namespaced: Store<DeserializeGuard<AbejaConnection>>,
+        cluster: Store<DeserializeGuard<ClusterAbejaConnection>>,
+        namespaces: Store<PartialObjectMeta<Namespace>>,
+        endpoints: AllowedEndpoints,
+    ) -> Self {
+        Self { namespaced, cluster, namespaces, endpoints, entries: Mutex::default() }
+    }
+
+    /// The entry of a connection.
+    pub fn entry(&self, key: &ConnectionKey) -> Option<Entry> {
+        lock(&self.entries).get(key).cloned()
+    }
+
+    /// Replaces an entry. Answers whether resources could notice.
+    pub fn put(&self, key: ConnectionKey, entry: Entry) -> bool {
+        let mut entries = lock(&self.entries);
+        let same = entries.get(&key).is_some_and(|old| {
+            (&old.fingerprint, &old.problem, old.protected, old.deleting)
+                == (&entry.fingerprint, &entry.problem, entry.protected, entry.deleting)
+        });
+        entries.insert(key, entry);
+        !same
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&self, key: &ConnectionKey) {
+        lock(&self.entries).remove(key);
+    }
+
+    /// The connections that read a Secret.
+    pub fn of_secret(&self, secret: &Key) -> Vec<ConnectionKey> {
+        lock(&self.entries).iter().filter(|(_, e)| e.secrets.contains(secret)).map(|(k, _)| k.clone()).collect()
+    }
+
+    /// Whether a namespace is being deleted.
+    pub fn terminating(&self, namespace: &str) -> bool {
+        self.namespaces.get(&ObjectRef::new(namespace)).is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The normalized base URL that a resource's connection names, where it names an allowed one.
+    pub fn url(&self, key: &ConnectionKey) -> Option<String> {
+        let url = self.settings(key)?.url;
+        self.endpoints.resolve(url.as_deref()).ok().map(|endpoint| endpoint.as_str().to_owned())
+    }
+
+    /// The organization of a connection.
+    pub fn organization(&self, key: &ConnectionKey) -> Option<String> {
+        self.settings(key).map(|spec| spec.organization_id)
+    }
+
+    fn settings(&self, key: &ConnectionKey) -> Option<AbejaConnectionSpec> {
+        match key.kind {
+            ConnectionKind::AbejaConnection => {
+                let found = self.namespaced.get(&ObjectRef::new(&key.key.name).within(&key.key.namespace))?;
+                found.0.as_ref().ok().map(|c| c.spec.clone())
+            }
+            ConnectionKind::ClusterAbejaConnection => {
+                let found = self.cluster.get(&ObjectRef::new(&key.key.name))?;
+                found.0.as_ref().ok().map(|c| c.spec.connection.clone())
+            }
+        }
+    }
+
+    /// What a resource may do through a connection of the cluster. `None`: it may not even know of it.
+    fn permission(&self, key: &ConnectionKey, cr: &SecretVersion, secret_id: Option<&str>) -> Option<Permission> {
+        match key.kind {
+            ConnectionKind::AbejaConnection => Some(Permission::ReadWrite),
+            ConnectionKind::ClusterAbejaConnection => {
+                let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
+                let found = self.cluster.get(&ObjectRef::new(&key.key.name))?;
+                let rules = &found.0.as_ref().ok()?.spec.access;
+                let labels: BTreeMap<String, String> = self
+                    .namespaces
+                    .get(&ObjectRef::new(namespace))
+                    .and_then(|n| n.metadata.labels.clone())
+                    .unwrap_or_default();
+                access::permission(rules, namespace, &labels, secret_id)
+            }
+        }
+    }
+
+    /// A resource's view of its connection. A resource that is being deleted may use the last good credential.
+    pub fn view(&self, cr: &SecretVersion) -> View {
+        let key = ConnectionKey::of(cr);
+        let none = |link| View { link, client: None, fingerprint: None, credential_gone: false };
+        let Some(settings) = self.settings(&key) else { return none(Link::NotFound { revoked: false }) };
+        let pinned = cr.status.as_ref().and_then(|s| s.secret_id.as_deref());
+        let secret_id = cr.spec.remote_ref.secret_id.as_deref().or(pinned);
+        let Some(permission) = self.permission(&key, cr, secret_id) else {
+            return none(Link::NotFound { revoked: true });
+        };
+        let Some(entry) = self.entry(&key) else {
+            let message = "the connection is being looked into".to_owned();
+            return none(Link::NotReady { reason: Reason::ConnectionNotReady, message });
+        };
+        let deleting = cr.metadata.deletion_timestamp.is_some();
+        let fingerprint = Some(format!("{}/{}/{permission:?}", entry.fingerprint, entry.protected));
+        let credential_gone = entry.problem.is_some();
+        match (entry.problem, entry.client) {
+            (Some((reason, message)), client) if client.is_none() || !deleting => {
+                View { link: Link::NotReady { reason, message }, client: None, fingerprint, credential_gone }
+            }
+            (_, Some(client)) => {
+                let timeout = settings.timeout_seconds.and_then(|s| u64::try_from(s).ok());
+                let access = Access {
+                    url: client.url().to_owned(),
+                    organization_id: settings.organization_id,
+                    cluster: key.kind == ConnectionKind::ClusterAbejaConnection,
+                    permission,
+                    protected: entry.protected,
+                    deleting: entry.deleting,
+                    timeout: timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
+                };
+                View { link: Link::Ready(access), client: Some(client), fingerprint, credential_gone }
+            }
+            (_, None) => {
+                let message = "the connection is being looked into".to_owned();
+                none(Link::NotReady { reason: Reason::ConnectionNotReady, message })
+            }
+        }
+    }
+}

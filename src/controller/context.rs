@@ -1,0 +1,155 @@
+//! What every pass shares: clients, caches, memories, and the way to wake others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
+use crate::domain::condition::{self, kind};
+use crate::domain::place::Place;
+use crate::domain::reason::Reason;
+use crate::domain::step::Event;
+use crate::lease;
+use crate::ops::events::{EventKind, Events};
+use crate::ops::metrics::Metrics;
+use crate::secret::Keyring;
+
+use super::connections::Connections;
+use super::index::{ConnectionKey, Index, Key};
+use super::memory::{Memories, lock};
+use super::secrets::SecretCache;
+
+/// Shared by all passes.
+pub struct Ctx {
+    /// The apiserver.
+    pub client: kube::Client,
+    /// Whether this process may act.
+    pub guard: lease::Guard,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Kubernetes Events.
+    pub events: Events,
+    /// Keys of digests.
+    pub keyring: Keyring,
+    /// The resources.
+    pub resources: Store<DeserializeGuard<SecretVersion>>,
+    /// From what moved to who cares.
+    pub index: Index,
+    /// Secrets, without their payload.
+    pub secrets: SecretCache,
+    /// Connections.
+    pub connections: Connections,
+    /// What is remembered of each resource.
+    pub memories: Memories,
+    /// Locks and claims of places.
+    pub places: Places,
+    /// Ways to wake.
+    pub wakers: Wakers,
+    /// Where the Secrets of cluster connections live.
+    pub cluster_namespace: String,
+    /// The refresh interval where a resource has none.
+    pub default_interval: Duration,
+    /// The longest that the remote takes to show what it accepted.
+    pub settle: Duration,
+    /// Whether development's endpoints are allowed.
+    pub allow_insecure: bool,
+}
+
+/// Ways to put objects into the queues.
+pub struct Wakers {
+    /// Resources.
+    pub resources: UnboundedSender<ObjectRef<DeserializeGuard<SecretVersion>>>,
+    /// Connections of namespaces.
+    pub namespaced: UnboundedSender<ObjectRef<DeserializeGuard<AbejaConnection>>>,
+    /// Connections of the cluster.
+    pub cluster: UnboundedSender<ObjectRef<DeserializeGuard<ClusterAbejaConnection>>>,
+}
+
+impl Ctx {
+    /// A resource as the watch has it.
+    pub fn resource(&self, key: &Key) -> Option<Arc<DeserializeGuard<SecretVersion>>> {
+        self.resources.get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// Puts resources into the queue. What the queue no longer takes is nobody's concern: the process is ending.
+    pub fn wake_resources(&self, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            let _ = self.wakers.resources.unbounded_send(ObjectRef::new(&key.name).within(&key.namespace));
+        }
+    }
+
+    /// Puts a connection into its queue.
+    pub fn wake_connection(&self, connection: &ConnectionKey) {
+        let Key { namespace, name } = &connection.key;
+        let _ = match connection.kind {
+            ConnectionKind::AbejaConnection => {
+                self.wakers.namespaced.unbounded_send(ObjectRef::new(name).within(namespace)).is_ok()
+            }
+            ConnectionKind::ClusterAbejaConnection => self.wakers.cluster.unbounded_send(ObjectRef::new(name)).is_ok(),
+        };
+    }
+
+    /// A Secret moved: wakes whoever uses it.
+    pub fn secret_moved(&self, secret: &Key) {
+        self.wake_resources(self.index.of_secret(secret));
+        for connection in self.connections.of_secret(secret) {
+            self.wake_connection(&connection);
+        }
+    }
+
+    /// Tells people of something.
+    pub async fn tell(&self, object: &ObjectReference, event: &Event) {
+        let how = if event.warning { EventKind::Warning } else { EventKind::Normal };
+        self.events.publish(object, how, event.reason.as_str(), "Reconcile", &event.note).await;
+    }
+
+    /// Tells people when `Ready` changed its status or reason. Work under way is not news.
+    pub async fn tell_transition<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        old: &[Condition],
+        new: &[Condition],
+    ) {
+        let Some(now) = condition::get(new, kind::READY) else { return };
+        let same =
+            condition::get(old, kind::READY).is_some_and(|c| (&c.status, &c.reason) == (&now.status, &now.reason));
+        let waiting = [Reason::Progressing, Reason::ConnectionNotReady].iter().any(|r| r.as_str() == now.reason);
+        if same || waiting {
+            return;
+        }
+        let how = if now.status == "True" { EventKind::Normal } else { EventKind::Warning };
+        self.events.publish(&object.object_ref(&()), how, &now.reason, "Reconcile", &now.message).await;
+    }
+}
+
+/// Locks per place, and which resource this process itself has written an intent for.
+#[derive(Debug, Default)]
+pub struct Places {
+    locks: Mutex<HashMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+    claims: Mutex<HashMap<Place, String>>,
+}
+
+impl Places {
+    /// Waits for the lock of a place.
+    pub async fn lock(&self, place: &Place) -> tokio::sync::OwnedMutexGuard<()> {
+        let mutex = lock(&self.locks).entry(place.clone()).or_default().clone();
+        mutex.lock_owned().await
+    }
+
+    /// Notes that this process writes an intent for a resource.
+    pub fn claim(&self, place: &Place, uid: &str) {
+        lock(&self.claims).insert(place.clone(), uid.to_owned());
+    }
+
+    /// The resource that this process wrote an intent for, whatever the cache shows.
+    pub fn claimant(&self, place: &Place) -> Option<String> {
+        lock(&self.claims).get(place).cloned()
+    }
+}

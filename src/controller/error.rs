@@ -1,0 +1,107 @@
+//! Failures of the Kubernetes side, in the words of the rules.
+
+use crate::domain::class::Class;
+use crate::domain::observed::{Side, Trouble};
+use crate::domain::reason::Reason;
+use crate::remote;
+
+/// Why a pass could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The resource is gone, or another one has its name.
+    #[error("the resource is gone")]
+    Gone,
+    /// Somebody else wrote first.
+    #[error("somebody else wrote first")]
+    Conflict,
+    /// This process may not act any more.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// The apiserver did not do what was asked.
+    #[error("{op}: {}", describe(source))]
+    Kube {
+        /// What was asked for.
+        op: &'static str,
+        /// What came instead.
+        source: Box<kube::Error>,
+    },
+    /// A pass did not come to rest.
+    #[error("a pass did not come to rest after {0} steps")]
+    Endless(usize),
+    /// A pass took too long.
+    #[error("a pass took longer than {0:?}")]
+    Timeout(std::time::Duration),
+    /// A pass panicked.
+    #[error("a pass panicked")]
+    Panic,
+    /// The resource does not fit the schema.
+    #[error("the resource cannot be read")]
+    Unreadable,
+}
+
+impl Error {
+    /// A failed call to the apiserver.
+    pub fn kube(op: &'static str, source: kube::Error) -> Self {
+        match &source {
+            kube::Error::Api(status) if status.is_conflict() => Self::Conflict,
+            _ => Self::Kube { op, source: Box::new(source) },
+        }
+    }
+
+    /// The kind of failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Gone | Self::Conflict => Class::Conflict,
+            Self::LeaseLost | Self::Timeout(_) => Class::Transient,
+            Self::Kube { source, .. } => kube_class(source),
+            Self::Endless(_) | Self::Panic => Class::Bug,
+            Self::Unreadable => Class::Invalid,
+        }
+    }
+
+    /// The reason for conditions, events and metrics.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Gone | Self::Conflict | Self::LeaseLost | Self::Timeout(_) => Reason::Progressing,
+            Self::Kube { source, .. } if matches!(kube_class(source), Class::Denied) => Reason::KubernetesDenied,
+            Self::Kube { .. } => Reason::KubernetesUnavailable,
+            Self::Endless(_) | Self::Panic => Reason::InternalError,
+            Self::Unreadable => Reason::InvalidResource,
+        }
+    }
+
+    /// The failure as a look or an effect reports it to the rules.
+    pub fn trouble(&self, side: Side) -> Trouble {
+        Trouble { side, class: self.class(), reason: self.reason(), message: self.to_string() }
+    }
+}
+
+fn kube_class(error: &kube::Error) -> Class {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            401 | 403 => Class::Denied,
+            409 => Class::Conflict,
+            429 => Class::Throttled(std::time::Duration::from_secs(1)),
+            400 | 404 | 405 | 413 | 422 => Class::Invalid,
+            _ => Class::Transient,
+        },
+        _ => Class::Transient,
+    }
+}
+
+/// The error without the server's own text, which may quote what was sent.
+fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            "the operator's ServiceAccount may not do this; check its roles, or whether the namespace is being deleted"
+                .to_owned()
+        }
+        kube::Error::Api(status) => format!("the apiserver answered {} {}", status.code, status.reason),
+        _ => "the apiserver could not be reached or its answer not be read".to_owned(),
+    }
+}
+
+/// A failed remote call as the rules see it.
+pub(super) fn remote_trouble(error: &remote::Error) -> Trouble {
+    Trouble { side: Side::Remote, class: error.class(), reason: error.reason(), message: error.to_string() }
+}

@@ -1,0 +1,114 @@
+//! Guards around one pass: what is unreadable, panics or hangs harms only itself.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use tracing::{debug, error, info, warn};
+
+use crate::domain::backoff;
+use crate::domain::class::Class;
+use crate::domain::reason::Reason;
+use crate::domain::step::Event;
+
+use super::context::Ctx;
+use super::error::Error;
+
+/// The longest that a pass may take. A create and its retries, with the longest timeouts that a connection may set, end
+/// well before.
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// How soon an object is looked at again after somebody else wrote first.
+const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+
+/// Runs one pass behind the guards, counts it, and turns its failure into a time to come back.
+pub(super) async fn guarded<K, F>(
+    object: Arc<DeserializeGuard<K>>,
+    ctx: Arc<Ctx>,
+    kind: &'static str,
+    pass: F,
+) -> Result<Action, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + 'static,
+    F: Future<Output = Result<Action, Error>>,
+{
+    let began = Instant::now();
+    let in_flight = ctx.metrics.reconcile_begins(kind);
+    let outcome = if object.0.is_err() {
+        unreadable(&*object, &ctx, kind).await;
+        Err(Error::Unreadable)
+    } else {
+        match tokio::time::timeout(LONGEST, AssertUnwindSafe(pass).catch_unwind()).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::Panic),
+            Err(_) => Err(Error::Timeout(LONGEST)),
+        }
+    };
+    drop(in_flight);
+    let word = match &outcome {
+        Ok(_) => "success",
+        Err(Error::Gone) => "gone",
+        Err(Error::Conflict) => "conflict",
+        Err(_) => "error",
+    };
+    ctx.metrics.reconciled(kind, word, began.elapsed());
+    if let Err(error) = &outcome {
+        report(error, &ctx, kind);
+    }
+    outcome
+}
+
+fn report(failure: &Error, ctx: &Ctx, kind: &'static str) {
+    match failure {
+        Error::Gone => debug!("the object is gone"),
+        Error::Conflict => debug!("somebody else wrote first; looking again"),
+        Error::LeaseLost => info!("not acting any more: the Lease is lost"),
+        Error::Panic => {
+            ctx.metrics.reconcile_panic(kind);
+            error!("the pass panicked");
+        }
+        Error::Unreadable => {}
+        other => warn!(reason = other.reason().as_str(), "{other}"),
+    }
+    if !matches!(failure, Error::Gone | Error::Conflict) {
+        ctx.metrics.reconcile_error(kind, failure.class(), failure.reason());
+    }
+}
+
+/// An object that does not fit its schema: its event says so, and nothing else is done with it.
+async fn unreadable<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>, ctx: &Ctx, kind: &'static str) {
+    ctx.metrics.unparsable(kind);
+    let Err(invalid) = &object.0 else { return };
+    let meta = &invalid.metadata;
+    warn!(namespace = meta.namespace, name = meta.name, "the object does not fit its schema and is skipped");
+    let mut reference = k8s_openapi::api::core::v1::ObjectReference {
+        kind: Some(K::kind(&()).into_owned()),
+        api_version: Some(K::api_version(&()).into_owned()),
+        ..Default::default()
+    };
+    (reference.name, reference.namespace) = (meta.name.clone(), meta.namespace.clone());
+    (reference.uid, reference.resource_version) = (meta.uid.clone(), meta.resource_version.clone());
+    let note = "the resource does not fit the schema of this operator and is left alone; install the operator's definitions \
+                (CRDs) and correct it; while it is being deleted, remove its finalizer by hand if nothing at the remote is to go";
+    ctx.tell(&reference, &Event::warning(Reason::InvalidResource, note)).await;
+}
+
+/// When to come back after a pass that ended with an error.
+pub(super) fn after_error(error: &Error, uid: &str) -> Action {
+    match error {
+        Error::Gone => Action::await_change(),
+        Error::Conflict => Action::requeue(AFTER_CONFLICT),
+        Error::Unreadable => Action::requeue(backoff::LONGEST),
+        other => Action::requeue(match other.class() {
+            Class::Throttled(after) => after.max(backoff::delay(2, uid)),
+            Class::Bug => backoff::delay(6, uid),
+            _ => backoff::delay(2, uid),
+        }),
+    }
+}

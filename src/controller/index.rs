@@ -1,0 +1,269 @@
+//! From an object that moved to the resources that care: kept by hand from the watch of our resources, because scanning
+//! every resource for every event of every Secret would cost the square of the cluster.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+
+use crate::api::v1alpha1::{ConnectionKind, SecretVersion};
+use crate::domain::projection::TargetView;
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace; empty for objects of the cluster.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// The key of a namespace and a name.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The key of an object.
+    pub fn of<K: kube::Resource>(object: &K) -> Self {
+        let meta = object.meta();
+        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.namespace.as_str() {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
+/// A connection by kind and key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// The kind.
+    pub kind: ConnectionKind,
+    /// Namespace and name.
+    pub key: Key,
+}
+
+impl ConnectionKey {
+    /// The connection that a resource names.
+    pub fn of(cr: &SecretVersion) -> Self {
+        let named = &cr.spec.connection_ref;
+        let namespace = match named.kind {
+            ConnectionKind::AbejaConnection => cr.metadata.namespace.as_deref().unwrap_or_default(),
+            ConnectionKind::ClusterAbejaConnection => "",
+        };
+        Self { kind: named.kind, key: Key::new(namespace, &named.name) }
+    }
+}
+
+/// What a resource depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    secrets: Vec<Key>,
+    connection: ConnectionKey,
+    remote_secret: Option<String>,
+}
+
+impl Links {
+    /// The links of a resource.
+    pub fn of(cr: &SecretVersion) -> Self {
+        let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
+        let status = cr.status.as_ref();
+        let source = cr.spec.value_from.iter().flat_map(|v| &v.secret_key_ref).map(|s| s.name.as_str());
+        let former = status.and_then(|s| s.target.as_ref()).map(|t| t.name.as_str());
+        let mut names: Vec<&str> = source.chain([TargetView::of(cr).name()]).chain(former).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self {
+            secrets: names.into_iter().map(|name| Key::new(namespace, name)).collect(),
+            connection: ConnectionKey::of(cr),
+            remote_secret: cr.spec.remote_ref.secret_id.clone().or_else(|| status.and_then(|s| s.secret_id.clone())),
+        }
+    }
+}
+
+/// The reverse lookups.
+#[derive(Debug, Default)]
+pub struct Index(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    links: HashMap<Key, Links>,
+    by_secret: Lookup<Key>,
+    by_connection: Lookup<ConnectionKey>,
+    by_remote: Lookup<String>,
+    unseen: HashSet<Key>,
+}
+
+impl Index {
+    /// A resource appeared or changed. Answers whether its links did.
+    pub fn insert(&self, key: Key, links: Links) -> bool {
+        self.with(|inner| {
+            inner.unseen.remove(&key);
+            if inner.links.get(&key) == Some(&links) {
+                return false;
+            }
+            inner.remove(&key);
+            inner.by_secret.add_all(&links.secrets, &key);
+            inner.by_connection.add(&links.connection, &key);
+            inner.by_remote.add_all(&links.remote_secret, &key);
+            inner.links.insert(key, links);
+            true
+        })
+    }
+
+    /// A resource went. Answers what it was linked to.
+    pub fn remove(&self, key: &Key) -> Option<Links> {
+        self.with(|inner| inner.remove(key))
+    }
+
+    /// A new list of all resources begins.
+    pub fn begin_list(&self) {
+        self.with(|inner| inner.unseen = inner.links.keys().cloned().collect());
+    }
+
+    /// The list is complete: what it lacked is gone.
+    pub fn end_list(&self) -> Vec<Links> {
+        self.with(|inner| {
+            let gone = std::mem::take(&mut inner.unseen);
+            gone.iter().filter_map(|key| inner.remove(key)).collect()
+        })
+    }
+
+    /// The resources that use a Secret as source or target.
+    pub fn of_secret(&self, secret: &Key) -> Vec<Key> {
+        self.with(|inner| inner.by_secret.get(secret))
+    }
+
+    /// The resources that use a connection.
+    pub fn of_connection(&self, connection: &ConnectionKey) -> Vec<Key> {
+        self.with(|inner| inner.by_connection.get(connection))
+    }
+
+    /// The resources of a remote secret, by its id alone: callers compare the whole place.
+    pub fn of_remote(&self, secret_id: &str) -> Vec<Key> {
+        self.with(|inner| inner.by_remote.get(&secret_id.to_owned()))
+    }
+
+    /// The resources that shared anything with links that are gone.
+    pub fn neighbours(&self, links: &Links) -> (Vec<Key>, ConnectionKey) {
+        let siblings = links.remote_secret.iter().flat_map(|id| self.of_remote(id)).collect();
+        (siblings, links.connection.clone())
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, key: &Key) -> Option<Links> {
+        let links = self.links.remove(key)?;
+        self.by_secret.remove_all(&links.secrets, key);
+        self.by_connection.remove(&links.connection, key);
+        self.by_remote.remove_all(&links.remote_secret, key);
+        Some(links)
+    }
+}
+
+#[derive(Debug)]
+struct Lookup<K>(HashMap<K, HashSet<Key>>);
+
+impl<K> Default for Lookup<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Lookup<K> {
+    fn add(&mut self, at: &K, key: &Key) {
+        self.0.entry(at.clone()).or_default().insert(key.clone());
+    }
+
+    fn add_all<'a>(&mut self, at: impl IntoIterator<Item = &'a K>, key: &Key)
+    where
+        K: 'a,
+    {
+        at.into_iter().for_each(|at| self.add(at, key));
+    }
+
+    fn remove(&mut self, at: &K, key: &Key) {
+        if let Some(keys) = self.0.get_mut(at) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.0.remove(at);
+            }
+        }
+    }
+
+    fn remove_all<'a>(&mut self, at: impl IntoIterator<Item = &'a K>, key: &Key)
+    where
+        K: 'a,
+    {
+        at.into_iter().for_each(|at| self.remove(at, key));
+    }
+
+    fn get(&self, at: &K) -> Vec<Key> {
+        self.0.get(at).into_iter().flatten().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cr(name: &str, source: &str, secret_id: &str) -> SecretVersion {
+        let json = serde_json::json!({
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion",
+            "metadata": {"name": name, "namespace": "ns"},
+            "spec": {
+                "connectionRef": {"kind": "AbejaConnection", "name": "c"},
+                "remoteRef": {"secretId": secret_id},
+                "valueFrom": {"secretKeyRef": {"name": source, "key": "k"}},
+            },
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn add(index: &Index, cr: &SecretVersion) -> bool {
+        index.insert(Key::of(cr), Links::of(cr))
+    }
+
+    #[test]
+    fn finds_by_source_target_connection_and_remote_secret() {
+        let index = Index::default();
+        assert!(add(&index, &cr("a", "source", "1")));
+        assert!(add(&index, &cr("b", "source", "1")));
+        assert!(!add(&index, &cr("b", "source", "1")), "nothing changed");
+        assert_eq!(index.of_secret(&Key::new("ns", "source")).len(), 2);
+        assert_eq!(index.of_secret(&Key::new("ns", "a")), [Key::new("ns", "a")]);
+        assert_eq!(index.of_secret(&Key::new("other", "source")), []);
+        assert_eq!(index.of_remote("1").len(), 2);
+    }
+
+    #[test]
+    fn a_changed_or_removed_resource_leaves_nothing_behind() {
+        let index = Index::default();
+        add(&index, &cr("a", "old", "1"));
+        add(&index, &cr("a", "new", "1"));
+        assert_eq!(index.of_secret(&Key::new("ns", "old")), []);
+        index.remove(&Key::new("ns", "a"));
+        assert_eq!(index.of_remote("1"), []);
+        assert_eq!(index.of_secret(&Key::new("ns", "new")), []);
+    }
+
+    #[test]
+    fn a_new_list_removes_what_it_lacks() {
+        let index = Index::default();
+        add(&index, &cr("a", "s", "1"));
+        add(&index, &cr("b", "s", "1"));
+        index.begin_list();
+        add(&index, &cr("b", "s", "1"));
+        assert_eq!(index.end_list().len(), 1);
+        assert_eq!(index.of_remote("1"), [Key::new("ns", "b")]);
+    }
+}

@@ -1,0 +1,251 @@
+//! Carries out what the rules ask to see. Reads only.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use tokio::time::Instant;
+
+use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
+use crate::domain::class::Class;
+use crate::domain::observed::{NameFound, Side, Sight, Source, Trouble, Version, Versions};
+use crate::domain::reason::Reason;
+use crate::domain::step::Look;
+use crate::remote::{self, ServedValue, Values};
+use crate::secret::SecretBytes;
+
+use super::error::{Error, remote_trouble};
+use super::memory::lock;
+use super::pass::{Pass, source_key};
+use super::target;
+
+/// Types of Secret whose contents never go to the remote.
+const PRIVATE_TYPES: [(&str, &str); 3] = [
+    ("kubernetes.io/service-account-token", "it holds a ServiceAccount's token"),
+    ("bootstrap.kubernetes.io/token", "it holds a bootstrap token"),
+    ("helm.sh/release.v1", "it holds a Helm release"),
+];
+
+/// Looks, and notes what was seen.
+pub(super) async fn look(pass: &mut Pass<'_>, what: Look) -> Result<(), Error> {
+    match what {
+        Look::Live => live(pass).await,
+        Look::Source => source(pass).await,
+        Look::Target { version_id } => target::look(pass, &version_id).await,
+        Look::Name(name) => {
+            name_of(pass, &name).await;
+            Ok(())
+        }
+        Look::Versions { values } => {
+            versions(pass, values).await;
+            Ok(())
+        }
+        Look::Version { id } => {
+            version(pass, id).await;
+            Ok(())
+        }
+        Look::Gone { id } => {
+            gone(pass, id).await;
+            Ok(())
+        }
+    }
+}
+
+/// Takes the lock of the place, then reads the resource from the apiserver.
+async fn live(pass: &mut Pass<'_>) -> Result<(), Error> {
+    pass.take_lock().await;
+    let found = pass.api().get_opt(pass.name()).await.map_err(|e| Error::kube("read the resource", e))?;
+    let Some(cr) = found.filter(|cr: &SecretVersion| cr.metadata.uid == pass.observed.cr.metadata.uid) else {
+        return Err(Error::Gone);
+    };
+    pass.observed.live = true;
+    pass.set_cr(cr, false);
+    pass.survey();
+    Ok(())
+}
+
+async fn source(pass: &mut Pass<'_>) -> Result<(), Error> {
+    let Some(key) = source_key(&pass.observed.cr) else { return Ok(()) };
+    let wanted =
+        pass.observed.cr.spec.value_from.as_ref().and_then(|v| v.secret_key_ref.as_ref()).map(|s| s.key.clone());
+    let api: Api<Secret> = Api::namespaced(pass.ctx.client.clone(), &key.namespace);
+    let found = match api.get_opt(&key.name).await {
+        Ok(found) => found,
+        Err(error) => {
+            pass.observed.seen.trouble = Some(Error::kube("read the source", error).trouble(Side::Remote));
+            return Ok(());
+        }
+    };
+    let Some(mut secret) = found else {
+        pass.observed.seen.source = Some(Source::NotFound);
+        return Ok(());
+    };
+    let kind = secret.type_.as_deref().unwrap_or_default();
+    let private = PRIVATE_TYPES.iter().find(|(name, _)| *name == kind).map(|(_, why)| *why);
+    let credential =
+        (!pass.ctx.connections.of_secret(&key).is_empty()).then_some("it holds the credential of a connection");
+    if let Some(why) = private.or(credential) {
+        pass.observed.seen.source = Some(Source::Refused(why));
+        return Ok(());
+    }
+    let object = seen(&secret);
+    let bytes = secret.data.as_mut().and_then(|data| data.remove(&wanted.unwrap_or_default()));
+    match bytes.map(|b| b.0) {
+        None => pass.observed.seen.source = Some(Source::KeyNotFound),
+        Some(bytes) if bytes.is_empty() => pass.observed.seen.source = Some(Source::Empty),
+        Some(bytes) => {
+            pass.source = Some((SecretBytes::from(bytes), object.clone()));
+            pass.compare();
+            if let Some(Source::Bytes { is_last: Sight::Equal, .. }) = pass.observed.seen.source {
+                lock(&pass.memory).source_checked = Some(object);
+                pass.remember();
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn name_of(pass: &mut Pass<'_>, name: &str) {
+    let Some((remote, organization)) = remote(pass) else { return };
+    pass.observed.seen.name = match remote.list_secrets(&organization, Values::Omit).await {
+        Ok(all) => {
+            let mut ids: Vec<String> = all.into_iter().filter(|s| s.name == name).map(|s| s.id).collect();
+            ids.sort_unstable();
+            Some(match ids.len() {
+                0 => NameFound::None,
+                1 => NameFound::One(ids.remove(0)),
+                _ => NameFound::Several(ids),
+            })
+        }
+        Err(error) if matches!(error.status(), Some(403 | 405)) => Some(NameFound::Denied),
+        Err(error) => {
+            pass.observed.seen.trouble = Some(remote_trouble(&error));
+            None
+        }
+    };
+    // The name may lead to a secret that somebody else manages.
+    pass.survey();
+}
+
+async fn versions(pass: &mut Pass<'_>, values: bool) {
+    let (Some((remote, organization)), Some(place)) = (remote(pass), pass.place()) else { return };
+    let asked = if values { Values::Include } else { Values::Omit };
+    match remote.list_versions(&organization, &place.secret_id, asked).await {
+        Ok(listed) => {
+            let mut all: Vec<Version> = listed.into_iter().map(|v| take_in(pass, v)).collect();
+            all.sort_by_key(|v| v.number);
+            note_missing(pass, &all);
+            pass.observed.seen.versions = Some(Versions { values, all });
+            pass.compare();
+        }
+        Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
+    }
+}
+
+/// Notes since when lists lack which recorded ids.
+fn note_missing(pass: &mut Pass<'_>, all: &[Version]) {
+    let now = Instant::now();
+    let recorded: Vec<String> =
+        pass.observed.cr.status.iter().flat_map(|s| &s.history).map(|r| r.version_id.clone()).collect();
+    {
+        let mut memory = lock(&pass.memory);
+        let listed = |id: &str| all.iter().any(|v| v.id == id);
+        memory.missing.retain(|id, _| !listed(id));
+        let known: Vec<String> =
+            recorded.into_iter().chain(memory.known.iter().cloned()).filter(|id| !listed(id)).collect();
+        for id in known {
+            memory.missing.entry(id).or_insert(now);
+        }
+        memory.gone.retain(|id| !listed(id));
+    }
+    pass.remember();
+}
+
+async fn version(pass: &mut Pass<'_>, id: String) {
+    let (Some((remote, organization)), Some(place)) = (remote(pass), pass.place()) else { return };
+    match remote.get_version(&organization, &place.secret_id, &id, Values::Include).await {
+        Ok(version) => {
+            let version = take_in(pass, version);
+            pass.observed.seen.version.insert(id, Some(version));
+            pass.compare();
+        }
+        Err(error)
+            if error.status() == Some(404) && error.is_api_error() && pass.observed.cr.spec.value_from.is_none() =>
+        {
+            pass.observed.seen.version.insert(id, None);
+        }
+        Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
+    }
+}
+
+/// A version that lists have lacked for the settle time: is it gone, or does the list lie?
+async fn gone(pass: &mut Pass<'_>, id: String) {
+    let (Some((remote, organization)), Some(place)) = (remote(pass), pass.place()) else { return };
+    match remote.get_version(&organization, &place.secret_id, &id, Values::Omit).await {
+        Err(error) if error.status() == Some(404) && error.is_api_error() => {
+            {
+                let mut memory = lock(&pass.memory);
+                memory.known.remove(&id);
+                memory.gone.insert(id);
+            }
+            pass.remember();
+        }
+        Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
+        Ok(_) => {
+            let message = format!(
+                "the remote serves version {id}, and its list lacks it; nothing is decided until the list is complete"
+            );
+            pass.observed.seen.trouble =
+                Some(Trouble { side: Side::Remote, class: Class::Transient, reason: Reason::ListIncomplete, message });
+        }
+    }
+}
+
+/// Keeps the value of a version for this pass, and gives the rest to the rules.
+pub(super) fn take_in(pass: &mut Pass<'_>, version: remote::Version) -> Version {
+    if !matches!(version.value, ServedValue::NotServed) || !pass.values.contains_key(&version.id) {
+        pass.values.insert(version.id.clone(), version.value);
+    }
+    Version {
+        id: version.id,
+        number: version.number,
+        state: version.state,
+        created_at: version.created_at,
+        updated_at: version.updated_at,
+        digest: None,
+        is_source: Sight::Unknown,
+        is_intent: Sight::Unknown,
+        is_earlier: Sight::Unknown,
+    }
+}
+
+/// The client, and the organization of the place. A pass that has none is told so.
+pub(super) fn remote(pass: &mut Pass<'_>) -> Option<(remote::Client, String)> {
+    let organization = pass.place().map(|p| p.organization_id).or_else(|| match &pass.observed.link {
+        crate::domain::observed::Link::Ready(access) => {
+            let own = pass.observed.cr.spec.remote_ref.organization_id.clone();
+            Some(own.unwrap_or_else(|| access.organization_id.clone()))
+        }
+        _ => None,
+    });
+    match (pass.remote.clone(), organization) {
+        (Some(client), Some(organization)) => Some((client, organization)),
+        _ => {
+            pass.observed.seen.trouble = Some(Trouble {
+                side: Side::Remote,
+                class: Class::Bug,
+                reason: Reason::InternalError,
+                message: "a look at the remote was decided without a connection".to_owned(),
+            });
+            None
+        }
+    }
+}
+
+/// An object as it was read.
+pub(super) fn seen<K: kube::Resource>(object: &K) -> ObjectSeen {
+    let meta = object.meta();
+    ObjectSeen {
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+    }
+}

@@ -1,0 +1,216 @@
+//! What this process remembers of each resource between passes, on the monotonic clock. Losing it is safe.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
+use crate::domain::backoff::Stimulus;
+use crate::domain::observed::{self, Fate};
+
+/// Creates that may come at once.
+const CREATE_BURST: f64 = 5.0;
+
+/// Creates per second after that: one a minute.
+const CREATE_RATE: f64 = 1.0 / 60.0;
+
+/// An intent's fate, with times as they are kept.
+#[derive(Clone, Copy, Debug)]
+pub enum FateAt {
+    /// Written in this pass.
+    Fresh,
+    /// Not sent, and will not be.
+    NotSent,
+    /// Refused by the remote.
+    Rejected,
+    /// Sent; the request ended then.
+    Ambiguous(Instant),
+    /// Found; first seen then.
+    Found(Instant),
+}
+
+/// The memory of one resource.
+#[derive(Debug)]
+pub struct Memory {
+    /// The fate of the intent with this id.
+    pub intent: Option<(String, FateAt)>,
+    /// When the finalizer was first seen with neither record nor intent.
+    pub bare_since: Option<Instant>,
+    /// Whether this process added the finalizer.
+    pub finalizer_is_ours: bool,
+    /// Ids that lists lack, and since when.
+    pub missing: BTreeMap<String, Instant>,
+    /// Ids proved gone.
+    pub gone: BTreeSet<String>,
+    /// Ids that this process created.
+    pub known: BTreeSet<String>,
+    /// The source when its bytes were last found unchanged.
+    pub source_checked: Option<ObjectSeen>,
+    /// The target when it was last found right.
+    pub target_checked: Option<ObjectSeen>,
+    /// Ids that were judged to be late twins or other people's.
+    pub judged: BTreeSet<String>,
+    /// Since when the credential has been gone while the resource was being deleted.
+    pub unreachable_since: Option<Instant>,
+    /// Passes that failed in a row.
+    pub failures: u32,
+    /// Until when nothing is tried, unless something other than this changed.
+    pub hold: Option<(Instant, Stimulus)>,
+    /// The refresh tick that was last served.
+    pub tick: Option<i128>,
+    /// The resource as this process last wrote it, and the resource versions that it replaced.
+    pub own: Option<(SecretVersion, Vec<String>)>,
+    creates: f64,
+    creates_at: Instant,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            intent: None,
+            bare_since: None,
+            finalizer_is_ours: false,
+            missing: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            known: BTreeSet::new(),
+            source_checked: None,
+            target_checked: None,
+            judged: BTreeSet::new(),
+            unreachable_since: None,
+            failures: 0,
+            hold: None,
+            tick: None,
+            own: None,
+            creates: CREATE_BURST,
+            creates_at: Instant::now(),
+        }
+    }
+}
+
+impl Memory {
+    /// The memory as the rules see it: ages instead of times.
+    pub fn observe(&self, now: Instant) -> observed::Memory {
+        let age = |since: Instant| now.saturating_duration_since(since);
+        let fate = |fate: FateAt| match fate {
+            FateAt::Fresh => Fate::Fresh,
+            FateAt::NotSent => Fate::NotSent,
+            FateAt::Rejected => Fate::Rejected,
+            FateAt::Ambiguous(at) => Fate::Ambiguous(age(at)),
+            FateAt::Found(at) => Fate::Found(age(at)),
+        };
+        observed::Memory {
+            intent: self.intent.as_ref().map(|(id, at)| (id.clone(), fate(*at))),
+            bare_for: self.bare_since.map(age),
+            finalizer_is_ours: self.finalizer_is_ours,
+            create_wait: self.create_wait(now),
+            missing: self.missing.iter().map(|(id, since)| (id.clone(), age(*since))).collect(),
+            gone: self.gone.clone(),
+            known: self.known.clone(),
+            source_checked: self.source_checked.clone(),
+            target_checked: self.target_checked.clone(),
+            judged: self.judged.clone(),
+            unreachable_for: self.unreachable_since.map(age),
+        }
+    }
+
+    fn creates_now(&self, now: Instant) -> f64 {
+        let refill = now.saturating_duration_since(self.creates_at).as_secs_f64() * CREATE_RATE;
+        (self.creates + refill).min(CREATE_BURST)
+    }
+
+    fn create_wait(&self, now: Instant) -> Option<Duration> {
+        let have = self.creates_now(now);
+        (have < 1.0).then(|| Duration::from_secs_f64((1.0 - have) / CREATE_RATE))
+    }
+
+    /// Counts one create against the rate.
+    pub fn spend_create(&mut self, now: Instant) {
+        self.creates = self.creates_now(now) - 1.0;
+        self.creates_at = now;
+    }
+
+    /// The newer of the cached resource and what this process wrote itself.
+    pub fn newest(&mut self, cached: &SecretVersion) -> SecretVersion {
+        match &self.own {
+            Some((own, replaced))
+                if own.metadata.uid == cached.metadata.uid
+                    && cached.metadata.resource_version.as_ref().is_some_and(|v| replaced.contains(v)) =>
+            {
+                own.clone()
+            }
+            _ => {
+                self.own = None;
+                cached.clone()
+            }
+        }
+    }
+
+    /// Notes that this process replaced one state of the resource by another.
+    pub fn wrote(&mut self, before: Option<String>, after: &SecretVersion) {
+        let mut replaced = self.own.take().map(|(_, replaced)| replaced).unwrap_or_default();
+        if before != after.metadata.resource_version {
+            replaced.extend(before);
+        }
+        self.own = Some((after.clone(), replaced));
+    }
+}
+
+/// The memory of every resource, by UID.
+#[derive(Debug, Default)]
+pub struct Memories(Mutex<HashMap<String, Shared>>);
+
+/// One resource's memory: a pass holds it, and so may a request that outlives the pass.
+pub(super) type Shared = Arc<Mutex<Memory>>;
+
+impl Memories {
+    /// The memory of a resource.
+    pub fn of(&self, uid: &str) -> Shared {
+        lock(&self.0).entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Forgets resources other than these.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.0).remove(uid);
+    }
+}
+
+/// Locks even after a panic elsewhere: memory is only ever replaced whole, field by field.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn five_creates_at_once_and_then_one_a_minute() {
+        let mut memory = Memory::default();
+        for _ in 0..5 {
+            assert_eq!(memory.create_wait(Instant::now()), None);
+            memory.spend_create(Instant::now());
+        }
+        let wait = memory.create_wait(Instant::now()).unwrap();
+        assert!(wait > Duration::from_secs(59) && wait <= Duration::from_secs(60), "{wait:?}");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(memory.create_wait(Instant::now()), None);
+    }
+
+    fn at(version: &str) -> SecretVersion {
+        let mut cr = SecretVersion::default();
+        cr.metadata.resource_version = Some(version.into());
+        cr
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cache_that_lags_our_own_write_is_not_believed() {
+        let mut memory = Memory::default();
+        memory.wrote(Some("1".into()), &at("2"));
+        memory.wrote(Some("2".into()), &at("3"));
+        for (cached, expected) in [("1", "3"), ("2", "3"), ("3", "3"), ("4", "4"), ("1", "1")] {
+            assert_eq!(memory.newest(&at(cached)).metadata.resource_version.as_deref(), Some(expected), "{cached}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The shell around the rules: watches fill caches, events wake objects, and each pass goes
+//! `observe → domain::decide → apply`.
+//!
+//! Holds no rule of behaviour. One bad object harms only itself: what cannot be parsed is skipped and reported, what
+//! panics is caught, what hangs is cut off.
+
+mod apply;
+mod connection;
+mod connections;
+mod context;
+mod error;
+mod guard;
+mod index;
+mod look;
+mod memory;
+mod pass;
+mod patch;
+mod secrets;
+mod target;
+mod watches;
+
+pub use connections::Connections;
+pub use context::{Ctx, Places, Wakers};
+pub use error::Error;
+pub use index::Index;
+pub use memory::Memories;
+pub use secrets::SecretCache;
+pub use watches::{Setup, run};

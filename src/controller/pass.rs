@@ -1,0 +1,414 @@
+//! One pass over one resource: look, decide, act, until there is nothing more to do.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Resource;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
+use crate::domain::backoff::{self, Stimulus};
+use crate::domain::create::{bare, has_finalizer};
+use crate::domain::decide::{decide, recorded_place, requested};
+use crate::domain::observed::{Link, Meta, Observed, Owner, Seen, Settings, Sight, Source};
+use crate::domain::owner::{Claim, owner};
+use crate::domain::place::Place;
+use crate::domain::projection::TargetView;
+use crate::domain::refresh;
+use crate::domain::step::{Rest, Step, Wake};
+use crate::remote::{self, ServedValue};
+use crate::secret::{Comparison, SecretBytes};
+
+use super::connections::View;
+use super::context::Ctx;
+use super::error::Error;
+use super::index::{ConnectionKey, Key};
+use super::memory::{FateAt, Shared, lock};
+use super::{apply, look, patch};
+
+/// More steps than any pass takes: the longest, a first create that replaces an intent, takes under twenty.
+const MAX_STEPS: usize = 60;
+
+/// The state of one pass.
+pub(super) struct Pass<'a> {
+    /// What all passes share.
+    pub ctx: &'a Ctx,
+    /// What the rules see.
+    pub observed: Observed,
+    /// What is remembered of this resource.
+    pub memory: Shared,
+    /// The client of the connection, where it can be used.
+    pub remote: Option<remote::Client>,
+    /// Values that this pass was served, by version id.
+    pub values: HashMap<String, ServedValue>,
+    /// The source's bytes, read in this pass.
+    pub source: Option<(SecretBytes, ObjectSeen)>,
+    /// When the intent was begun.
+    pub intent_began: Option<Instant>,
+    /// The target's metadata, read in this pass.
+    pub target: Option<kube::core::ObjectMeta>,
+    /// Whether the target must be read live: the cache was found to lag.
+    pub read_target: bool,
+    stimulus: Stimulus,
+    lock: Option<OwnedMutexGuard<()>>,
+    tick: Option<i128>,
+}
+
+/// Reconciles a resource.
+pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Action, Error> {
+    let Some(uid) = cached.metadata.uid.clone() else { return Err(Error::Gone) };
+    let memory = ctx.memories.of(&uid);
+    let cr = lock(&memory).newest(cached);
+    let mut pass = Pass::begin(ctx, cr, memory);
+    if let Some(wait) = pass.on_hold() {
+        return Ok(Action::requeue(wait));
+    }
+    let rest = pass.run().await?;
+    pass.end(rest).await
+}
+
+impl<'a> Pass<'a> {
+    fn begin(ctx: &'a Ctx, cr: SecretVersion, memory: Shared) -> Self {
+        let view = ctx.connections.view(&cr);
+        let uid = cr.metadata.uid.clone().unwrap_or_default();
+        let namespace = cr.metadata.namespace.clone().unwrap_or_default();
+        let now = Timestamp::now();
+        let tick = refresh::interval(&cr, ctx.default_interval).map(|every| refresh::tick(&uid, every, now));
+        let monotonic = Instant::now();
+        let (seen_memory, backoff, refresh_due) = {
+            let mut memory = lock(&memory);
+            note_sights(&mut memory, &cr, &view, monotonic);
+            // What this process sees for the first time keeps its turn: it is due at its next tick.
+            let due = tick.is_some() && memory.tick.is_some() && memory.tick != tick;
+            if memory.tick.is_none() {
+                memory.tick = tick;
+            }
+            (memory.observe(monotonic), backoff::delay(memory.failures, &uid), due)
+        };
+        let source_meta = source_key(&cr).map_or(Meta::NotWatched, |key| ctx.secrets.meta(&key));
+        let target_meta = ctx.secrets.meta(&Key::new(&namespace, TargetView::of(&cr).name()));
+        let observed = Observed {
+            live: false,
+            now,
+            backoff,
+            refresh_due,
+            link: view.link,
+            owner: Owner::This,
+            served_elsewhere: BTreeSet::new(),
+            namespace_terminating: ctx.connections.terminating(&namespace),
+            source_meta,
+            target_meta,
+            memory: seen_memory,
+            settings: Settings { settle: ctx.settle },
+            fresh_id: fresh_id(),
+            seen: Seen::default(),
+            cr,
+        };
+        let stimulus = Stimulus {
+            generation: observed.cr.metadata.generation,
+            requested: requested(&observed.cr).map(str::to_owned),
+            deleting: observed.cr.metadata.deletion_timestamp.is_some(),
+            source: observed.source_meta.clone(),
+            target: observed.target_meta.clone(),
+            link: view.fingerprint,
+            claimed: false,
+        };
+        let mut pass = Self {
+            ctx,
+            observed,
+            memory,
+            remote: view.client,
+            values: HashMap::new(),
+            source: None,
+            intent_began: None,
+            target: None,
+            read_target: false,
+            stimulus,
+            lock: None,
+            tick,
+        };
+        pass.survey();
+        pass.stimulus.claimed = pass.observed.owner != Owner::This;
+        pass
+    }
+
+    /// How long nothing is tried, because the last try failed and nothing changed since.
+    fn on_hold(&self) -> Option<Duration> {
+        let memory = lock(&self.memory);
+        let (until, then) = memory.hold.as_ref()?;
+        let left = until.saturating_duration_since(Instant::now());
+        let same = then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref());
+        (same && !left.is_zero()).then_some(left)
+    }
+
+    async fn run(&mut self) -> Result<Rest, Error> {
+        for _ in 0..MAX_STEPS {
+            if !self.ctx.guard.may_act() {
+                return Err(Error::LeaseLost);
+            }
+            match decide(&self.observed) {
+                Step::Look(what) => {
+                    debug!(?what, "look");
+                    look::look(self, what).await?;
+                }
+                Step::Do(effect) => {
+                    debug!(effect = effect.name(), "do");
+                    apply::apply(self, effect).await?;
+                }
+                Step::Rest(rest) => return Ok(rest),
+            }
+        }
+        Err(Error::Endless(MAX_STEPS))
+    }
+
+    /// Writes the status where it differs, and says when to come back.
+    async fn end(mut self, rest: Rest) -> Result<Action, Error> {
+        self.write_status(&rest.status).await?;
+        let reference = self.observed.cr.object_ref(&());
+        for event in &rest.events {
+            self.ctx.tell(&reference, event).await;
+        }
+        let mut memory = lock(&self.memory);
+        if let Some(versions) = self.observed.seen.versions.as_ref().filter(|v| v.values || !rest.events.is_empty()) {
+            memory.judged.extend(versions.all.iter().map(|v| v.id.clone()));
+        }
+        if let Some((_, fate @ FateAt::Fresh)) = &mut memory.intent {
+            *fate = FateAt::NotSent;
+        }
+        let hold = |wait: Duration| Some((Instant::now() + wait, self.stimulus.clone()));
+        let wait = match rest.wake {
+            Wake::Refresh => {
+                (memory.failures, memory.hold, memory.tick) = (0, None, self.tick);
+                let uid = self.observed.cr.metadata.uid.as_deref().unwrap_or_default();
+                refresh::interval(&self.observed.cr, self.ctx.default_interval)
+                    .map(|every| refresh::until_next(uid, every, Timestamp::now()))
+            }
+            Wake::After(wait) => {
+                memory.hold = hold(wait);
+                Some(wait)
+            }
+            Wake::Backoff(wait) => {
+                memory.failures = memory.failures.saturating_add(1);
+                memory.hold = hold(wait);
+                Some(wait)
+            }
+        };
+        Ok(wait.map_or_else(Action::await_change, Action::requeue))
+    }
+
+    /// The API of the resource.
+    pub(super) fn api(&self) -> Api<SecretVersion> {
+        Api::namespaced(self.ctx.client.clone(), self.namespace())
+    }
+
+    /// The namespace of the resource.
+    pub(super) fn namespace(&self) -> &str {
+        self.observed.cr.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The name of the resource.
+    pub(super) fn name(&self) -> &str {
+        self.observed.cr.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The place, as far as the spec, the connection and status tell.
+    pub(super) fn place(&self) -> Option<Place> {
+        let Link::Ready(access) = &self.observed.link else { return recorded_place(&self.observed.cr) };
+        let remote = &self.observed.cr.spec.remote_ref;
+        let pinned = || self.observed.cr.status.as_ref().and_then(|s| s.secret_id.clone());
+        let found = || match &self.observed.seen.name {
+            Some(crate::domain::observed::NameFound::One(id)) => Some(id.clone()),
+            _ => None,
+        };
+        Some(Place {
+            url: access.url.clone(),
+            organization_id: remote.organization_id.clone().unwrap_or_else(|| access.organization_id.clone()),
+            secret_id: remote.secret_id.clone().or_else(pinned).or_else(found)?,
+        })
+    }
+
+    /// Takes the lock of the place, unless this pass has it.
+    pub(super) async fn take_lock(&mut self) {
+        if let (None, Some(place)) = (&self.lock, self.place()) {
+            self.lock = Some(self.ctx.places.lock(&place).await);
+        }
+    }
+
+    /// Looks at the other resources of the place: who owns it, and what they serve.
+    pub(super) fn survey(&mut self) {
+        let Some(place) = self.place() else { return };
+        let mut claims = Vec::new();
+        let mut served = BTreeSet::new();
+        let me = self.observed.cr.metadata.uid.clone();
+        if self.observed.cr.spec.value_from.is_some() {
+            claims.extend(self.claim(&self.observed.cr, &place));
+        }
+        for key in self.ctx.index.of_remote(&place.secret_id) {
+            let Some(object) = self.ctx.resource(&key) else { continue };
+            let Ok(other) = &object.0 else { continue };
+            if other.metadata.uid == me || place_of(self.ctx, other).as_ref() != Some(&place) {
+                continue;
+            }
+            if other.metadata.deletion_timestamp.is_none() {
+                served.extend(other.status.as_ref().and_then(|s| s.version_id.clone()));
+            }
+            if other.spec.value_from.is_some() {
+                claims.extend(self.claim(other, &place));
+            }
+        }
+        self.observed.served_elsewhere = served;
+        self.observed.owner = match owner(&claims) {
+            Some(first) if Some(&first.uid) != me.as_ref() => Owner::Other(first.name.clone()),
+            _ => Owner::This,
+        };
+    }
+
+    fn claim(&self, cr: &SecretVersion, place: &Place) -> Option<Claim> {
+        let uid = cr.metadata.uid.clone()?;
+        let status = cr.status.as_ref();
+        let here = place.to_string();
+        let open = status.and_then(|s| s.create.as_ref().map(|i| (s, i))).is_some_and(|(s, intent)| {
+            intent.place == here
+                && intent.uid == uid
+                && !s.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id))
+        });
+        Some(Claim {
+            has_intent: open || self.ctx.places.claimant(place).as_ref() == Some(&uid),
+            has_record: status.is_some_and(|s| s.history.iter().any(|r| r.place == here && r.uid == uid)),
+            created: cr.metadata.creation_timestamp.as_ref().map(|t| t.0),
+            name: Key::of(cr).to_string(),
+            uid,
+        })
+    }
+
+    /// The resource as it is now, after a read or a write of it. Whatever was compared with the old one is compared anew.
+    pub(super) fn set_cr(&mut self, cr: SecretVersion, written: bool) {
+        if written {
+            let before = self.observed.cr.metadata.resource_version.clone();
+            lock(&self.memory).wrote(before, &cr);
+        }
+        self.observed.cr = cr;
+        self.remember();
+        self.compare();
+    }
+
+    /// The rules' view of the memory, after the memory changed.
+    pub(super) fn remember(&mut self) {
+        self.observed.memory = lock(&self.memory).observe(Instant::now());
+    }
+
+    /// Compares the source and every listed version with what the resource records.
+    pub(super) fn compare(&mut self) {
+        let Some(place) = self.place() else { return };
+        let status = self.observed.cr.status.clone().unwrap_or_default();
+        let keyring = &self.ctx.keyring;
+        let beside = |digest: Option<&str>, bytes: &SecretBytes| match digest.map(|d| keyring.compare(d, &place, bytes))
+        {
+            None | Some(Comparison::Different) => Sight::Different,
+            Some(Comparison::Equal) => Sight::Equal,
+            Some(Comparison::Unknown) => Sight::Unknown,
+        };
+        let intent = status.create.as_ref();
+        if let Some((bytes, object)) = &self.source {
+            self.observed.seen.source = Some(Source::Bytes {
+                object: object.clone(),
+                digest: keyring.digest(&place, bytes),
+                is_last: beside(status.digest.as_deref(), bytes),
+                is_intent: beside(intent.map(|i| i.digest.as_str()), bytes),
+            });
+        }
+        let source = self.source.as_ref().map(|(bytes, _)| bytes);
+        let lists = self.observed.seen.versions.iter_mut().flat_map(|v| &mut v.all);
+        let single = self.observed.seen.version.values_mut().flatten();
+        for version in lists.chain(single) {
+            match self.values.get(&version.id) {
+                Some(ServedValue::Bytes(bytes)) => {
+                    version.digest = Some(keyring.digest(&place, bytes));
+                    version.is_source = match source {
+                        Some(source) if source == bytes => Sight::Equal,
+                        Some(_) => Sight::Different,
+                        None => Sight::Unknown,
+                    };
+                    version.is_intent = beside(intent.map(|i| i.digest.as_str()), bytes);
+                    let earlier = intent.into_iter().flat_map(|i| &i.earlier);
+                    let mut earlier = earlier.map(|e| beside(Some(&e.digest), bytes));
+                    version.is_earlier =
+                        if earlier.any(|sight| sight == Sight::Equal) { Sight::Equal } else { Sight::Different };
+                }
+                _ => {
+                    version.digest = None;
+                    (version.is_source, version.is_intent, version.is_earlier) =
+                        (Sight::Unknown, Sight::Unknown, Sight::Unknown);
+                }
+            }
+        }
+    }
+
+    /// Writes the status where it differs. The answer must hold what was sent.
+    pub(super) async fn write_status(
+        &mut self,
+        wanted: &crate::api::v1alpha1::SecretVersionStatus,
+    ) -> Result<bool, Error> {
+        let old = self.observed.cr.status.clone().unwrap_or_default();
+        let Some(body) = patch::status(&old, wanted, &self.observed.cr.metadata) else { return Ok(true) };
+        let api = self.api();
+        let written = api.patch_status(self.name(), &PatchParams::default(), &Patch::Merge(&body)).await;
+        let written = match written {
+            Ok(written) => written,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
+            Err(error) => return Err(Error::kube("write the status", error)),
+        };
+        let held = written.status.as_ref() == Some(wanted);
+        self.ctx.tell_transition(&written, &old.conditions, &wanted.conditions).await;
+        self.set_cr(written, true);
+        Ok(held)
+    }
+}
+
+/// The Secret that a managed resource takes its value from.
+pub(super) fn source_key(cr: &SecretVersion) -> Option<Key> {
+    let source = cr.spec.value_from.as_ref()?.secret_key_ref.as_ref()?;
+    Some(Key::new(cr.metadata.namespace.as_deref().unwrap_or_default(), &source.name))
+}
+
+/// The place of another resource: what it recorded, else what its spec and connection name.
+fn place_of(ctx: &Ctx, cr: &SecretVersion) -> Option<Place> {
+    recorded_place(cr).or_else(|| {
+        let connection = ConnectionKey::of(cr);
+        let remote = &cr.spec.remote_ref;
+        Some(Place {
+            url: ctx.connections.url(&connection)?,
+            organization_id: remote.organization_id.clone().or_else(|| ctx.connections.organization(&connection))?,
+            secret_id: remote.secret_id.clone()?,
+        })
+    })
+}
+
+/// Notes what this pass sees for the first time.
+fn note_sights(memory: &mut super::memory::Memory, cr: &SecretVersion, view: &View, now: Instant) {
+    if let Some(intent) = cr.status.as_ref().and_then(|s| s.create.as_ref()) {
+        if memory.intent.as_ref().is_none_or(|(id, _)| *id != intent.id) {
+            memory.intent = Some((intent.id.clone(), FateAt::Found(now)));
+        }
+    }
+    if !bare(cr) {
+        memory.bare_since = None;
+        memory.finalizer_is_ours &= has_finalizer(cr);
+    } else if memory.bare_since.is_none() {
+        memory.bare_since = Some(now);
+    }
+    let gone = cr.metadata.deletion_timestamp.is_some() && view.credential_gone;
+    memory.unreachable_since = gone.then(|| memory.unreachable_since.unwrap_or(now));
+}
+
+/// An id that no other intent has: random, 128 bits.
+fn fresh_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // The keys of the standard library's hasher are random per instance; ids need to be unique, not secret.
+    format!("{:016x}{:016x}", RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8))
+}

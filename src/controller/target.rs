@@ -1,0 +1,296 @@
+//! The target Secret: read, compared with what it should be, and written, without ever taking what is somebody else's.
+//!
+//! Created by POST, which fails where something exists; changed by a merge patch guarded by UID and resource version, so
+//! that only our own fields move; merged by server-side apply, never forced. Why is in
+//! `docs/adr/0004-target-writes.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Resource, core::ObjectMeta};
+use serde_json::{Map, Value, json};
+
+use crate::api::ADOPT;
+use crate::api::v1alpha1::{CreationPolicy, SecretVersion};
+use crate::domain::observed::{Meta, Side, TargetSight};
+use crate::domain::projection::TargetView;
+use crate::domain::reason::Reason;
+use crate::domain::step::Event;
+use crate::remote::ServedValue;
+
+use super::error::Error;
+use super::look::seen;
+use super::memory::lock;
+use super::pass::Pass;
+
+/// The field manager of everything that is written.
+pub(super) const FIELD_MANAGER: &str = "secret-version-operator";
+
+type Data = BTreeMap<String, Vec<u8>>;
+
+/// Looks at the target beside what the version's value makes of it.
+pub(super) async fn look(pass: &mut Pass<'_>, version_id: &str) -> Result<(), Error> {
+    let desired = match desired(pass, version_id) {
+        Ok(desired) => desired,
+        Err(sight) => {
+            pass.observed.seen.target = Some(sight);
+            return Ok(());
+        }
+    };
+    let sight = match current(pass).await {
+        Ok(None) => TargetSight::Absent,
+        Ok(Some(secret)) => {
+            let sight = judge(pass, &secret, &desired);
+            pass.target = Some(secret.metadata);
+            sight
+        }
+        Err(error) => {
+            pass.observed.seen.trouble = Some(error.trouble(Side::Target));
+            return Ok(());
+        }
+    };
+    if let TargetSight::Matches(object) = &sight {
+        lock(&pass.memory).target_checked = Some(object.clone());
+        pass.remember();
+    }
+    pass.observed.seen.target = Some(sight);
+    Ok(())
+}
+
+fn desired(pass: &Pass<'_>, version_id: &str) -> Result<Data, TargetSight> {
+    let Some(ServedValue::Bytes(bytes)) = pass.values.get(version_id) else { return Err(TargetSight::NotServed) };
+    TargetView::of(&pass.observed.cr).project(bytes.as_slice()).map_err(TargetSight::Unprojectable)
+}
+
+async fn current(pass: &Pass<'_>) -> Result<Option<Secret>, Error> {
+    // A create fails where the cache is wrong, so its word is enough.
+    if pass.observed.target_meta == Meta::Absent && !pass.read_target {
+        return Ok(None);
+    }
+    let name = TargetView::of(&pass.observed.cr).name();
+    api(pass).get_opt(name).await.map_err(|e| Error::kube("read the target", e))
+}
+
+fn api(pass: &Pass<'_>) -> Api<Secret> {
+    Api::namespaced(pass.ctx.client.clone(), pass.namespace())
+}
+
+fn judge(pass: &Pass<'_>, secret: &Secret, desired: &Data) -> TargetSight {
+    let cr = &pass.observed.cr;
+    let view = TargetView::of(cr);
+    let object = seen(secret);
+    if view.policy() != CreationPolicy::Merge {
+        if secret.metadata.deletion_timestamp.is_some() {
+            return TargetSight::Leftover;
+        }
+        if !is_owned(secret, cr) && !is_handed_over(secret, cr) {
+            return if is_leftover(pass, secret) { TargetSight::Leftover } else { TargetSight::NotOwned };
+        }
+        let kind = secret.type_.as_deref().unwrap_or_default();
+        if kind != view.secret_type() {
+            return TargetSight::Invalid(format!("its type is {kind}, and a type cannot be changed"));
+        }
+    }
+    if matches(secret, cr, desired) {
+        return TargetSight::Matches(object);
+    }
+    if secret.immutable == Some(true) {
+        return TargetSight::Invalid("it is immutable".to_owned());
+    }
+    TargetSight::Differs(object)
+}
+
+/// Whether the resource is the Secret's controller.
+pub(super) fn is_owned(secret: &Secret, cr: &SecretVersion) -> bool {
+    let uid = cr.metadata.uid.as_deref().unwrap_or_default();
+    secret.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+}
+
+/// Whether the Secret says that this resource may have it. What Orphan makes says so itself.
+fn is_handed_over(secret: &Secret, cr: &SecretVersion) -> bool {
+    let named = secret.metadata.annotations.as_ref().and_then(|a| a.get(ADOPT));
+    named.is_some() && named == cr.metadata.name.as_ref() && !has_other_controller(secret, cr)
+}
+
+fn has_other_controller(secret: &Secret, cr: &SecretVersion) -> bool {
+    let uid = cr.metadata.uid.as_deref().unwrap_or_default();
+    secret.metadata.owner_references.iter().flatten().any(|o| o.controller == Some(true) && o.uid != uid)
+}
+
+/// Whether the Secret belongs to an earlier resource of the same kind and name, which is gone.
+fn is_leftover(pass: &Pass<'_>, secret: &Secret) -> bool {
+    secret.metadata.owner_references.iter().flatten().any(|owner| {
+        owner.kind == SecretVersion::kind(&())
+            && owner.name == pass.name()
+            && owner.api_version.starts_with(crate::api::GROUP)
+    })
+}
+
+fn matches(secret: &Secret, cr: &SecretVersion, desired: &Data) -> bool {
+    let view = TargetView::of(cr);
+    let data = secret.data.as_ref();
+    let same_data = desired.iter().all(|(k, v)| data.and_then(|d| d.get(k)).is_some_and(|have| have.0 == *v));
+    if view.policy() == CreationPolicy::Merge {
+        return same_data;
+    }
+    let has = |have: Option<&BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
+        want.iter().all(|(k, v)| have.and_then(|h| h.get(k)) == Some(v))
+    };
+    let owned = view.policy() != CreationPolicy::Owner || is_owned(secret, cr);
+    same_data
+        && owned
+        && has(secret.metadata.labels.as_ref(), &labels(cr))
+        && has(secret.metadata.annotations.as_ref(), &annotations(cr))
+        && stale_keys(&secret.metadata, desired).is_empty()
+}
+
+fn labels(cr: &SecretVersion) -> BTreeMap<String, String> {
+    cr.spec.target.as_ref().map(|t| t.labels.clone()).unwrap_or_default()
+}
+
+fn annotations(cr: &SecretVersion) -> BTreeMap<String, String> {
+    let mut all = cr.spec.target.as_ref().map(|t| t.annotations.clone()).unwrap_or_default();
+    if TargetView::of(cr).policy() == CreationPolicy::Orphan {
+        all.insert(ADOPT.to_owned(), cr.metadata.name.clone().unwrap_or_default());
+    }
+    all
+}
+
+/// Keys that we wrote once and that are no longer asked for.
+fn stale_keys(meta: &ObjectMeta, desired: &Data) -> BTreeSet<String> {
+    let ours = meta.managed_fields.iter().flatten().filter(|f| f.manager.as_deref() == Some(FIELD_MANAGER));
+    ours.filter_map(|f| f.fields_v1.as_ref()?.0.get("f:data")?.as_object())
+        .flat_map(Map::keys)
+        .filter_map(|field| field.strip_prefix("f:"))
+        .filter(|key| !desired.contains_key(*key))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn owner_references(cr: &SecretVersion) -> Option<Vec<OwnerReference>> {
+    (TargetView::of(cr).policy() == CreationPolicy::Owner).then(|| cr.controller_owner_ref(&()).into_iter().collect())
+}
+
+/// Writes the target. Where the cache or another writer came between, the next look is live.
+pub(super) async fn write(pass: &mut Pass<'_>, version_id: &str, policy: CreationPolicy) -> Result<(), Error> {
+    let desired = match desired(pass, version_id) {
+        Ok(desired) => desired,
+        Err(sight) => {
+            pass.observed.seen.target = Some(sight);
+            return Ok(());
+        }
+    };
+    let name = TargetView::of(&pass.observed.cr).name().to_owned();
+    let created = matches!(pass.observed.seen.target, Some(TargetSight::Absent));
+    let written = if policy == CreationPolicy::Merge {
+        merge(pass, &name, &desired).await
+    } else if created {
+        create(pass, &name, &desired).await
+    } else {
+        change(pass, &name, &desired).await
+    };
+    match written {
+        Ok(secret) => {
+            let object = seen(&secret);
+            lock(&pass.memory).target_checked = Some(object.clone());
+            pass.remember();
+            pass.observed.target_meta = Meta::Present(object.clone());
+            pass.observed.seen.target_written = Some(object.clone());
+            pass.observed.seen.target = Some(TargetSight::Matches(object));
+            if created {
+                let event = Event::normal(Reason::TargetWritten, format!("wrote Secret {name}"));
+                pass.ctx.tell(&pass.observed.cr.object_ref(&()), &event).await;
+            }
+        }
+        Err(kube::Error::Api(status)) if policy == CreationPolicy::Merge && status.code == 409 => {
+            pass.observed.seen.target = Some(match other_manager(&status) {
+                Some(who) => TargetSight::Conflict(who),
+                None => return again(pass),
+            });
+        }
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return again(pass),
+        Err(kube::Error::Api(status)) if status.code == 422 || status.code == 413 => {
+            let why = format!("the apiserver refuses it ({})", status.reason);
+            pass.observed.seen.target = Some(TargetSight::Invalid(why));
+        }
+        Err(error) => pass.observed.seen.trouble = Some(Error::kube("write the target", error).trouble(Side::Target)),
+    }
+    Ok(())
+}
+
+/// The world was not as it was seen: look again, live.
+fn again(pass: &mut Pass<'_>) -> Result<(), Error> {
+    if pass.read_target {
+        return Err(Error::Conflict);
+    }
+    pass.read_target = true;
+    pass.observed.seen.target = None;
+    Ok(())
+}
+
+async fn create(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secret> {
+    let cr = &pass.observed.cr;
+    let some = |map: BTreeMap<String, String>| (!map.is_empty()).then_some(map);
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: cr.metadata.namespace.clone(),
+            labels: some(labels(cr)),
+            annotations: some(annotations(cr)),
+            owner_references: owner_references(cr),
+            ..ObjectMeta::default()
+        },
+        type_: Some(TargetView::of(cr).secret_type().to_owned()),
+        data: Some(desired.iter().map(|(k, v)| (k.clone(), ByteString(v.clone()))).collect()),
+        ..Secret::default()
+    };
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    api(pass).create(&params, &secret).await
+}
+
+async fn change(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secret> {
+    let cr = &pass.observed.cr;
+    let Some(now) = &pass.target else { return create(pass, name, desired).await };
+    let mut data = encode(desired);
+    data.extend(stale_keys(now, desired).into_iter().map(|key| (key, Value::Null)));
+    let mut metadata = json!({
+        "uid": now.uid, "resourceVersion": now.resource_version, "labels": labels(cr), "annotations": annotations(cr),
+    });
+    if let Some(ours) = owner_references(cr) {
+        let uid = cr.metadata.uid.as_deref();
+        let others = now.owner_references.iter().flatten().filter(|o| Some(o.uid.as_str()) != uid).cloned();
+        metadata["ownerReferences"] = json!(others.chain(ours).collect::<Vec<_>>());
+    }
+    let body = json!({"metadata": metadata, "data": data});
+    api(pass).patch(name, &params(), &Patch::Merge(&body)).await
+}
+
+async fn merge(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secret> {
+    let Some(TargetSight::Differs(seen)) = &pass.observed.seen.target else {
+        return api(pass).get(name).await;
+    };
+    let body = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "uid": seen.uid},
+        "data": encode(desired),
+    });
+    api(pass).patch(name, &params(), &Patch::Apply(&body)).await
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn encode(data: &Data) -> Map<String, Value> {
+    data.iter().map(|(key, bytes)| (key.clone(), json!(ByteString(bytes.clone())))).collect()
+}
+
+/// Who holds a field that a merge asked for, if that is what the apiserver complains of.
+fn other_manager(status: &kube::core::Status) -> Option<String> {
+    let causes = &status.details.as_ref()?.causes;
+    let cause = causes.iter().find(|c| c.reason == "FieldManagerConflict")?;
+    Some(cause.message.split('"').nth(1).map_or_else(|| "another field manager".to_owned(), str::to_owned))
+}

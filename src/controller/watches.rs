@@ -1,0 +1,366 @@
+//! The watches, the queues, and what wakes what.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::Api;
+use kube::core::{DeserializeGuard, PartialObjectMeta, Resource};
+use kube::runtime::controller::{self, Action};
+use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{Controller, WatchStreamExt as _};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info_span, warn};
+
+use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
+use crate::config::{Config, WatchScope};
+use crate::lease;
+use crate::ops::events::Events;
+use crate::ops::health::Health;
+use crate::ops::metrics::Metrics;
+use crate::secret::Keyring;
+
+use super::connection::{self, Connection};
+use super::connections::Connections;
+use super::context::{Ctx, Places, Wakers};
+use super::error::Error;
+use super::guard::{after_error, guarded};
+use super::index::{ConnectionKey, Index, Key, Links};
+use super::memory::Memories;
+use super::pass;
+use super::secrets::{Listing, SecretCache};
+
+/// What the controllers are given.
+pub struct Setup {
+    /// The apiserver.
+    pub client: kube::Client,
+    /// What the operator was told.
+    pub config: Config,
+    /// Whether this process may act.
+    pub guard: lease::Guard,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Probes.
+    pub health: Health,
+    /// Keys of digests.
+    pub keyring: Keyring,
+}
+
+/// Runs every watch and every queue until `shutdown`; passes under way are then drained.
+pub async fn run(setup: Setup, shutdown: CancellationToken) {
+    let Setup { client, config, guard, metrics, health, keyring } = setup;
+    let scope = Scope::of(&config);
+    let (resources, resources_writer) = reflector::store();
+    let (namespaced, namespaced_writer) = reflector::store();
+    let (cluster, cluster_writer) = reflector::store();
+    let (namespaces, namespaces_writer) = reflector::store();
+    let (wake_resources, woken_resources) = unbounded();
+    let (wake_namespaced, woken_namespaced) = unbounded();
+    let (wake_cluster, woken_cluster) = unbounded();
+    let ctx = Arc::new(Ctx {
+        events: Events::new(client.clone(), &config.identity),
+        secrets: SecretCache::new(scope.secret_streams.len()),
+        connections: Connections::new(
+            namespaced.clone(),
+            cluster.clone(),
+            namespaces.clone(),
+            config.endpoints.clone(),
+        ),
+        cluster_namespace: config.cluster_resource_namespace(&client).to_owned(),
+        default_interval: config.default_refresh_interval,
+        settle: config.remote_settle_time,
+        allow_insecure: config.endpoints.allow_insecure(),
+        index: Index::default(),
+        memories: Memories::default(),
+        places: Places::default(),
+        wakers: Wakers { resources: wake_resources, namespaced: wake_namespaced, cluster: wake_cluster },
+        resources: resources.clone(),
+        client: client.clone(),
+        guard,
+        metrics,
+        keyring,
+    });
+
+    let mut tasks = JoinSet::new();
+    for namespace in &scope.secret_streams {
+        tasks.spawn(watch_secrets(ctx.clone(), namespace.clone(), shutdown.clone()));
+    }
+    tasks.spawn(watch_namespaces(ctx.clone(), namespaces_writer, shutdown.clone()));
+
+    let queue = Queue { ctx: &ctx, scope: &scope, config: &config, health: &health, shutdown: &shutdown };
+    let indexed = {
+        let ctx = ctx.clone();
+        move |event: &Event<DeserializeGuard<SecretVersion>>| note_resource(&ctx, event)
+    };
+    tasks.spawn(queue.run(
+        "SecretVersion",
+        Api::all(client.clone()),
+        (resources, resources_writer),
+        woken_resources,
+        indexed,
+        reconcile_resource,
+    ));
+    let forget = |ctx: &Arc<Ctx>, kind| {
+        let ctx = ctx.clone();
+        move |key: Key| ctx.connections.remove(&ConnectionKey { kind, key })
+    };
+    let gone = forget(&ctx, ConnectionKind::AbejaConnection);
+    tasks.spawn(queue.run(
+        AbejaConnection::NAME,
+        Api::all(client.clone()),
+        (namespaced, namespaced_writer),
+        woken_namespaced,
+        on_delete(gone),
+        reconcile_connection::<AbejaConnection>,
+    ));
+    let gone = forget(&ctx, ConnectionKind::ClusterAbejaConnection);
+    tasks.spawn(queue.run(
+        ClusterAbejaConnection::NAME,
+        Api::all(client),
+        (cluster, cluster_writer),
+        woken_cluster,
+        on_delete(gone),
+        reconcile_connection::<ClusterAbejaConnection>,
+    ));
+    tasks.spawn(announce_readiness(ctx.clone(), health.clone(), shutdown.clone()));
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Which namespaces are watched.
+struct Scope {
+    namespaces: Option<BTreeSet<String>>,
+    /// One watch of Secrets each; `None` is the whole cluster. Empty where Secrets are not watched.
+    secret_streams: Vec<Option<String>>,
+}
+
+impl Scope {
+    fn of(config: &Config) -> Self {
+        let namespaces = match &config.watch {
+            WatchScope::All => None,
+            WatchScope::Namespaces(names) => Some(names.clone()),
+        };
+        let secret_streams = match (&namespaces, config.watch_secrets) {
+            (_, false) => Vec::new(),
+            (None, true) => vec![None],
+            (Some(names), true) => names.iter().cloned().map(Some).collect(),
+        };
+        Self { namespaces, secret_streams }
+    }
+
+    fn covers<K: Resource>(&self, object: &K) -> bool {
+        match (&self.namespaces, object.meta().namespace.as_deref()) {
+            (Some(names), Some(namespace)) => names.contains(namespace),
+            _ => true,
+        }
+    }
+}
+
+struct Queue<'a> {
+    ctx: &'a Arc<Ctx>,
+    scope: &'a Scope,
+    config: &'a Config,
+    health: &'a Health,
+    shutdown: &'a CancellationToken,
+}
+
+impl Queue<'_> {
+    /// One kind's watch and queue, as a future that ends when both are drained.
+    fn run<K, R, F>(
+        &self,
+        kind: &'static str,
+        api: Api<DeserializeGuard<K>>,
+        (store, writer): (Store<DeserializeGuard<K>>, Writer<DeserializeGuard<K>>),
+        woken: UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>,
+        note: impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static,
+        reconcile: R,
+    ) -> BoxFuture<'static, ()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        R: FnMut(Arc<DeserializeGuard<K>>, Arc<Ctx>) -> F + Send + 'static,
+        F: Future<Output = Result<Action, Error>> + Send + 'static,
+    {
+        let namespaces = self.scope.namespaces.clone();
+        let covers = move |object: &DeserializeGuard<K>| {
+            Scope { namespaces: namespaces.clone(), secret_streams: Vec::new() }.covers(object)
+        };
+        let metrics = self.ctx.metrics.clone();
+        let trigger = watcher::watcher(api, watcher::Config::default())
+            .default_backoff()
+            .inspect_err(move |error| {
+                metrics.watch_error(kind);
+                warn!(kind, "the watch broke and is begun again: {error}");
+            })
+            .try_filter_map(move |event| {
+                let kept = match &event {
+                    Event::Apply(o) | Event::InitApply(o) | Event::Delete(o) if !covers(o) => None,
+                    _ => Some(event),
+                };
+                std::future::ready(Ok(kept))
+            })
+            .modify(prune)
+            .reflect(writer)
+            .inspect_ok(note)
+            .applied_objects();
+        let concurrency = self.config.max_concurrent_reconciles.get();
+        let health = self.health.clone();
+        let drained = Controller::for_stream(trigger, store)
+            .with_config(controller::Config::default().concurrency(concurrency))
+            .graceful_shutdown_on(self.shutdown.clone().cancelled_owned())
+            .reconcile_on(woken)
+            .run(reconcile, error_policy, self.ctx.clone())
+            .for_each(move |outcome| {
+                health.beat();
+                if let Err(error @ controller::Error::QueueError(_)) = outcome {
+                    debug!(kind, "{error}");
+                }
+                std::future::ready(())
+            });
+        drained.boxed()
+    }
+}
+
+fn error_policy<K: Resource<DynamicType = ()>>(object: Arc<DeserializeGuard<K>>, error: &Error, _: Arc<Ctx>) -> Action
+where
+    DeserializeGuard<K>: Resource,
+{
+    after_error(error, object.meta().uid.as_deref().unwrap_or_default())
+}
+
+/// What nobody reads is not kept.
+fn prune<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+async fn reconcile_resource(object: Arc<DeserializeGuard<SecretVersion>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    let span = info_span!("reconcile", kind = "SecretVersion", object = %Key::of(&*object));
+    let pass = async {
+        ctx.secrets.ready().await;
+        match &object.0 {
+            Ok(cr) => pass::reconcile(&ctx, cr).await,
+            Err(_) => Err(Error::Unreadable),
+        }
+    };
+    guarded(object.clone(), ctx.clone(), "SecretVersion", pass).instrument(span).await
+}
+
+async fn reconcile_connection<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    let span = info_span!("reconcile", kind = K::NAME, object = %Key::of(&*object));
+    let pass = async {
+        // Who uses a connection is known once the resources are listed.
+        if ctx.resources.wait_until_ready().await.is_err() {
+            return Err(Error::LeaseLost);
+        }
+        connection::reconcile(object.clone(), ctx.clone()).await
+    };
+    guarded(object.clone(), ctx.clone(), K::NAME, pass).instrument(span).await
+}
+
+/// Keeps the index, and wakes those that a change of one resource concerns.
+fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
+    match event {
+        Event::Init => ctx.index.begin_list(),
+        Event::InitApply(object) | Event::Apply(object) => {
+            if let Ok(cr) = &object.0 {
+                if ctx.index.insert(Key::of(cr), Links::of(cr)) {
+                    ctx.wake_connection(&ConnectionKey::of(cr));
+                }
+            }
+        }
+        Event::Delete(object) => {
+            if let Some(uid) = &object.meta().uid {
+                ctx.memories.forget(uid);
+            }
+            if let Some(links) = ctx.index.remove(&Key::of(object)) {
+                wake_neighbours(ctx, &links);
+            }
+        }
+        Event::InitDone => {
+            for links in ctx.index.end_list() {
+                wake_neighbours(ctx, &links);
+            }
+        }
+    }
+}
+
+fn wake_neighbours(ctx: &Ctx, gone: &Links) {
+    let (siblings, connection) = ctx.index.neighbours(gone);
+    ctx.wake_resources(siblings);
+    ctx.wake_connection(&connection);
+}
+
+fn on_delete<K: Resource>(
+    forget: impl Fn(Key) + Send + 'static,
+) -> impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static
+where
+    DeserializeGuard<K>: Resource,
+{
+    move |event| {
+        if let Event::Delete(object) = event {
+            forget(Key::of(object));
+        }
+    }
+}
+
+async fn watch_secrets(ctx: Arc<Ctx>, namespace: Option<String>, shutdown: CancellationToken) {
+    let api: Api<PartialObjectMeta<Secret>> = match &namespace {
+        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
+        None => Api::all(ctx.client.clone()),
+    };
+    let mut listing = Listing::new(namespace);
+    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => ctx.secrets.note(&mut listing, event).iter().for_each(|secret| ctx.secret_moved(secret)),
+            Err(error) => {
+                ctx.metrics.watch_error("Secret");
+                warn!(kind = "Secret", "the watch broke and is begun again: {error}");
+            }
+        }
+    }
+}
+
+async fn watch_namespaces(ctx: Arc<Ctx>, writer: Writer<PartialObjectMeta<Namespace>>, shutdown: CancellationToken) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
+    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff().modify(prune).reflect(writer);
+    let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
+    while let Some(event) = stream.next().await {
+        if let Err(error) = event {
+            ctx.metrics.watch_error("Namespace");
+            warn!(kind = "Namespace", "the watch broke and is begun again: {error}");
+        }
+    }
+}
+
+/// Tells the probes when the caches are filled, and beats while nothing happens.
+async fn announce_readiness(ctx: Arc<Ctx>, health: Health, shutdown: CancellationToken) {
+    let synced = async {
+        let stores = ctx.resources.wait_until_ready().await.is_ok()
+            && ctx.connections.namespaced.wait_until_ready().await.is_ok()
+            && ctx.connections.cluster.wait_until_ready().await.is_ok();
+        health.set_crds(stores);
+        ctx.secrets.ready().await;
+        health.set_caches(stores);
+        loop {
+            health.beat();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = synced => {}
+    }
+}
