@@ -13,8 +13,7 @@ pub(crate) fn client() -> Result<&'static Client> {
     if let Some(client) = CLIENT.get() {
         return Ok(client);
     }
-    // An error means that the caller's program has installed its own.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    install_provider();
     let client = Client::builder()
         // Proxies of the environment are for the world, not for loopback.
         .no_proxy()
@@ -23,6 +22,18 @@ pub(crate) fn client() -> Result<&'static Client> {
         .timeout(Duration::from_secs(30))
         .build()?;
     Ok(CLIENT.get_or_init(|| client))
+}
+
+/// A client for an apiserver with its own authority. It has no timeout: watches last.
+pub(crate) fn client_trusting(ca: &[u8]) -> Result<Client> {
+    install_provider();
+    let authority = reqwest::Certificate::from_pem_bundle(ca)?;
+    Ok(Client::builder().no_proxy().tls_certs_only(authority).build()?)
+}
+
+/// An error means that the caller's program has installed its own.
+fn install_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// The text of a page; any status but success is an error.

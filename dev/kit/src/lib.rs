@@ -20,6 +20,7 @@
 //! | [`kubeconfig`] | files that name a cluster and a user |
 //! | [`metrics`] | sums over a page of metrics |
 //! | [`audit`] | who asked the apiserver for what |
+//! | [`proxy`] | faults between a client and the apiserver |
 //! | [`simulator`], [`operator`] | the two processes under test |
 //! | [`wait`] | conditions awaited, never slept for |
 //!
@@ -42,6 +43,7 @@ mod pki;
 mod ports;
 pub mod process;
 pub mod progress;
+pub mod proxy;
 pub mod python;
 pub mod run_dir;
 pub mod simulator;
@@ -51,5 +53,6 @@ pub mod wait;
 pub use cluster::{Cluster, Output};
 pub use controlplane::ControlPlane;
 pub use operator::Operator;
+pub use proxy::Proxy;
 pub use simulator::Simulator;
 pub use wait::eventually;

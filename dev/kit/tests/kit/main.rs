@@ -4,6 +4,7 @@
 mod cache;
 mod controlplane;
 mod process;
+mod proxy;
 mod run_dir;
 mod simulator;
 mod wait;

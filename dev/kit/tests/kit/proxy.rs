@@ -1,0 +1,222 @@
+//! The proxy in front of a real apiserver: what it passes, holds, drops and counts.
+
+use std::fs;
+use std::time::Duration;
+
+use kit::cluster::Namespace;
+use kit::proxy::{Action, Moment, Proxy, Rule};
+use kit::{ControlPlane, eventually};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_mins(1);
+
+/// A client with the token of the kubeconfig that the proxy gives, as the operator has it.
+struct Caller {
+    proxy: Proxy,
+    namespace: Namespace,
+    client: Client,
+    token: String,
+}
+
+impl Caller {
+    async fn new(prefix: &str) -> Self {
+        let plane = ControlPlane::shared().await.unwrap();
+        let namespace = plane.namespace(prefix).await.unwrap();
+        let proxy = Proxy::start(plane).await.unwrap();
+        let account = account(plane, &namespace).await;
+        let kubeconfig = proxy.kubeconfig(&account).unwrap();
+        let config: Value = serde_json::from_slice(&fs::read(kubeconfig).unwrap()).unwrap();
+        assert_eq!(config["clusters"][0]["cluster"], json!({ "server": proxy.url() }));
+        let token = config["users"][0]["user"]["token"].as_str().unwrap().to_owned();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { proxy, namespace, client, token }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<Response> {
+        let url = format!("{}/api/v1/namespaces/{}/configmaps{path}", self.proxy.url(), self.namespace);
+        let mut request = self.client.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        request.send().await
+    }
+
+    async fn create(&self, name: &str) -> reqwest::Result<Response> {
+        self.ask(Method::POST, "", Some(config_map(name))).await
+    }
+
+    async fn exists(&self, name: &str) -> bool {
+        let status = self.ask(Method::GET, &format!("/{name}"), None).await.unwrap().status();
+        assert!([StatusCode::OK, StatusCode::NOT_FOUND].contains(&status), "{status}");
+        status == StatusCode::OK
+    }
+}
+
+/// A ServiceAccount that may do everything with `ConfigMaps` of its namespace, and nothing else.
+async fn account(plane: &ControlPlane, namespace: &str) -> std::path::PathBuf {
+    for command in [
+        &["create", "serviceaccount", "caller"][..],
+        &["create", "role", "caller", "--verb=*", "--resource=configmaps"],
+        &["create", "rolebinding", "caller", "--role=caller", &format!("--serviceaccount={namespace}:caller")],
+    ] {
+        plane.kubectl(&[command, &["-n", namespace]].concat()).await.unwrap().ok().unwrap();
+    }
+    plane.kubeconfig_for_service_account(namespace, "caller").await.unwrap()
+}
+
+fn config_map(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } })
+}
+
+#[tokio::test]
+async fn identity_answers_and_refusals_pass_unchanged() {
+    let caller = Caller::new("proxy-passes").await;
+    assert_eq!(caller.create("a").await.unwrap().status(), StatusCode::CREATED);
+    let object: Value = caller.ask(Method::GET, "/a", None).await.unwrap().json().await.unwrap();
+    assert_eq!(object["metadata"]["name"], "a");
+    let url = format!("{}/api/v1/namespaces/{}/secrets", caller.proxy.url(), caller.namespace);
+    let refused = caller.client.get(url).bearer_auth(&caller.token).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let refused: Value = refused.json().await.unwrap();
+    assert!(refused["message"].as_str().unwrap().contains(":caller\""), "{refused}");
+
+    assert_eq!(caller.proxy.count("create", "configmaps"), 1);
+    assert_eq!(caller.proxy.count("get", "configmaps"), 1);
+    assert_eq!(caller.proxy.count("list", "secrets"), 1);
+    assert_eq!(caller.proxy.writes(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_tells_of_each_event_while_it_goes_on() {
+    let caller = Caller::new("proxy-watch").await;
+    let mut watch = caller.ask(Method::GET, "?watch=true", None).await.unwrap();
+    for name in ["first", "second"] {
+        caller.create(name).await.unwrap();
+        let mut seen = String::new();
+        while !seen.contains(&format!("\"name\":\"{name}\"")) {
+            let chunk = timeout(SOON, watch.chunk()).await.unwrap().unwrap().unwrap();
+            seen.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    }
+    assert_eq!(caller.proxy.count("watch", "configmaps"), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_dies_before_leaves_no_effect() {
+    let caller = Caller::new("proxy-before").await;
+    let mut rule = caller.proxy.add(Rule::on("create", "configmaps"), Action::Hold(Moment::Before));
+    {
+        let create = caller.create("a");
+        tokio::pin!(create);
+        let held = tokio::select! {
+            held = rule.hit() => held.unwrap(),
+            answer = &mut create => panic!("answered: {answer:?}"),
+        };
+        assert!(!caller.exists("a").await);
+        assert_eq!(held.request().verb, "create");
+        held.cut();
+        create.await.unwrap_err();
+    }
+    assert!(!caller.exists("a").await);
+    // The rule meant one request.
+    assert_eq!(caller.create("a").await.unwrap().status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_client_that_dies_after_leaves_the_effect() {
+    let caller = Caller::new("proxy-after").await;
+    let mut rule = caller.proxy.add(Rule::on("create", "configmaps"), Action::Hold(Moment::After));
+    {
+        let create = caller.create("a");
+        tokio::pin!(create);
+        let held = tokio::select! {
+            held = rule.hit() => held.unwrap(),
+            answer = &mut create => panic!("answered: {answer:?}"),
+        };
+        assert!(caller.exists("a").await);
+        held.cut();
+        create.await.unwrap_err();
+    }
+    assert_eq!(caller.create("a").await.unwrap().status(), StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_is_no_reason_to_go_on() {
+    let caller = Caller::new("proxy-outlives").await;
+    let mut rule = caller.proxy.add(Rule::on("create", "configmaps"), Action::Hold(Moment::Before));
+    let (create, held) = tokio::join!(timeout(Duration::from_secs(1), caller.create("a")), rule.hit());
+    create.unwrap_err();
+    // The client is gone, and so is what it asked for.
+    held.unwrap().cut();
+    let mut rule = caller.proxy.add(Rule::on("create", "configmaps"), Action::Drop(Moment::After));
+    caller.create("b").await.unwrap_err();
+    rule.hit().await.unwrap();
+    assert!(caller.exists("b").await);
+    assert!(!caller.exists("a").await);
+}
+
+#[tokio::test]
+async fn a_held_request_goes_on_when_it_is_let() {
+    let caller = Caller::new("proxy-release").await;
+    for (name, moment) in [("a", Moment::Before), ("b", Moment::After)] {
+        let mut rule = caller.proxy.add(Rule::on("create", "configmaps"), Action::Hold(moment));
+        let (created, ()) = tokio::join!(caller.create(name), async { rule.hit().await.unwrap().release() });
+        assert_eq!(created.unwrap().status(), StatusCode::CREATED);
+        assert!(rule.try_hit().is_none());
+    }
+}
+
+#[tokio::test]
+async fn rules_count_and_choose() {
+    let caller = Caller::new("proxy-rules").await;
+    let status = |status| Action::Answer { status, retry_after: Some(7) };
+    let second = Rule::on("get", "configmaps").namespace(&caller.namespace).name("x").nth(2).times(2);
+    let mut rule = caller.proxy.add(second, status(429));
+    let body = |request: &kit::proxy::Request| request.body.windows(6).any(|window| window == b"marked");
+    let _marked = caller.proxy.add(Rule::on("create", "configmaps").when(body).always(), Action::Drop(Moment::Before));
+
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        let answer = caller.ask(Method::GET, "/x", None).await.unwrap();
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            assert_eq!(answer.headers()["retry-after"], "7");
+        }
+        codes.push(answer.status().as_u16());
+    }
+    assert_eq!(codes, [404, 429, 429, 404]);
+    rule.hit().await.unwrap();
+    assert!(!caller.exists("y").await);
+
+    caller.create("marked-1").await.unwrap_err();
+    caller.create("marked-2").await.unwrap_err();
+    caller.create("plain").await.unwrap();
+    caller.proxy.clear();
+    caller.create("marked-1").await.unwrap();
+    assert!(caller.exists("marked-1").await && caller.exists("plain").await && !caller.exists("marked-2").await);
+}
+
+#[tokio::test]
+async fn a_delay_is_a_delay_and_the_end_of_the_proxy_cuts_what_is_open() {
+    let caller = Caller::new("proxy-delay").await;
+    let wait = Duration::from_millis(300);
+    let _rule = caller.proxy.add(Rule::on("create", "configmaps"), Action::Delay(wait));
+    let start = std::time::Instant::now();
+    caller.create("a").await.unwrap();
+    assert!(start.elapsed() >= wait);
+
+    let mut watch = caller.ask(Method::GET, "?watch=true", None).await.unwrap();
+    let url = caller.proxy.url().to_owned();
+    let Caller { proxy, client, .. } = caller;
+    drop(proxy);
+    let ended = timeout(SOON, async { while let Ok(Some(_)) = watch.chunk().await {} });
+    ended.await.unwrap();
+    eventually(SOON, "nobody listens", || async {
+        anyhow::ensure!(client.get(&url).send().await.is_err(), "somebody does");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
