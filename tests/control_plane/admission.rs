@@ -8,15 +8,13 @@ mod status;
 mod surface;
 
 use anyhow::Result;
-use kit::ControlPlane;
+use kit::{ControlPlane, install};
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::installation::install_crds;
 
 /// The specification of one kind.
 #[derive(Deserialize)]
@@ -88,7 +86,7 @@ impl Admission {
     /// For a namespace of its own on the shared control plane, with our definitions installed.
     async fn start() -> Result<Self> {
         let control_plane = ControlPlane::shared().await?;
-        install_crds(control_plane).await?;
+        install::crds(control_plane).await?;
         let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig_admin())?;
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;

@@ -1,19 +1,17 @@
 //! Events on a real apiserver, with the rights that the chart gives: it takes them, counts repeated ones, and shows them.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kit::ControlPlane;
+use kit::{ControlPlane, install};
 use secret_version_operator::config::ClusterAccess;
 use secret_version_operator::ops::events::{EventKind, Events};
 use serde_json::Value;
-
-use crate::installation::install;
 
 #[tokio::test]
 async fn events_are_taken_and_counted() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let namespace = control_plane.namespace("events").await.unwrap();
     let watch = format!("watchNamespaces={{{}}}", &*namespace);
-    let kubeconfig = install(control_plane, &namespace, &[&watch]).await.unwrap().kubeconfig;
+    let kubeconfig = install::chart(control_plane, &namespace, &[&watch]).await.unwrap().kubeconfig;
     // As main does; another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = ClusterAccess { kubeconfig: Some(kubeconfig), context: None }.load().await.unwrap();

@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kit::{Cluster, ControlPlane};
+use kit::{Cluster, ControlPlane, install};
 use serde::Deserialize;
-
-use crate::installation::install_crds;
 
 /// A manifest, and where it stands.
 struct Example {
@@ -19,7 +17,7 @@ struct Example {
 #[tokio::test]
 async fn every_example_is_admitted() {
     let control_plane = ControlPlane::shared().await.unwrap();
-    install_crds(control_plane).await.unwrap();
+    install::crds(control_plane).await.unwrap();
     let examples = examples();
     assert!(examples.iter().any(|example| example.at.starts_with("examples/")));
     make_namespaces(control_plane, &examples).await;

@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use jiff::{SignedDuration, Timestamp};
-use kit::{ControlPlane, eventually};
+use kit::{ControlPlane, eventually, install};
 use secret_version_operator::config::ClusterAccess;
 use secret_version_operator::lease::{self, Lease, LeaseConfig, Timing};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-
-use crate::installation::install;
 
 const TIMING: Timing = Timing {
     lease_duration: Duration::from_secs(3),
@@ -23,7 +21,7 @@ async fn the_lease_passes_from_one_to_the_next() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let namespace = control_plane.namespace("lease").await.unwrap();
     let watch = format!("watchNamespaces={{{}}}", &namespace);
-    let kubeconfig = install(control_plane, &namespace, &[&watch]).await.unwrap().kubeconfig;
+    let kubeconfig = install::chart(control_plane, &namespace, &[&watch]).await.unwrap().kubeconfig;
     // As main does; another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let access = ClusterAccess { kubeconfig: Some(kubeconfig), context: None };

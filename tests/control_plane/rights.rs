@@ -3,9 +3,8 @@
 
 use clap::Parser;
 use kit::ControlPlane;
+use kit::install::{self, Installed};
 use secret_version_operator::cli::Cli;
-
-use crate::installation::{Installation, install};
 
 /// Whether the operator may: a verb, a resource as `kubectl auth can-i` takes it, and the namespace, or none for all.
 type Question = (&'static str, &'static str, Option<Where>);
@@ -85,7 +84,7 @@ async fn compare(values: &[&str], may: &[Question], may_not: &[Question]) {
     let (own, watched, other) = tokio::try_join!(own, watched, other).unwrap();
     let values: Vec<_> = values.iter().map(|value| value.replace("WATCHED", &watched)).collect();
     let values: Vec<_> = values.iter().map(String::as_str).collect();
-    let Installation { kubeconfig, args } = install(control_plane, &own, &values).await.unwrap();
+    let Installed { kubeconfig, args, .. } = install::chart(control_plane, &own, &values).await.unwrap();
 
     let line = ["secret-version-operator", "run"].into_iter().chain(args.iter().map(String::as_str));
     Cli::try_parse_from(line).unwrap();

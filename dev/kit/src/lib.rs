@@ -17,6 +17,7 @@
 //! | [`run_dir`] | one folder of logs and data per run |
 //! | [`controlplane`] | etcd, kube-apiserver, kube-controller-manager |
 //! | [`cluster`] | kubectl, helm and kubeconfigs of any cluster |
+//! | [`install`] | the chart, so that the operator has its rights and no others |
 //! | [`kubeconfig`] | files that name a cluster and a user |
 //! | [`metrics`] | sums over a page of metrics |
 //! | [`audit`] | who asked the apiserver for what |
@@ -36,6 +37,7 @@ pub mod cluster;
 pub mod controlplane;
 pub mod go;
 mod http;
+pub mod install;
 pub mod kubeconfig;
 pub mod metrics;
 pub mod operator;

@@ -13,7 +13,7 @@ async fn the_definitions_are_served_without_a_warning() {
     let output = control_plane.kubectl(&apply).await.unwrap();
     assert_eq!(output.stderr, "");
     output.ok().unwrap();
-    install_crds(control_plane).await.unwrap();
+    kit::install::crds(control_plane).await.unwrap();
     let get = ["get", "-f", CRDS, "-o", "jsonpath={.items[*].status.conditions[*].type}"];
     let conditions = control_plane.kubectl(&get).await.unwrap().ok().unwrap();
     assert!(!conditions.contains("NonStructuralSchema"), "{conditions}");
@@ -22,7 +22,7 @@ async fn the_definitions_are_served_without_a_warning() {
 #[tokio::test]
 async fn kubectl_explains_each_field() {
     let control_plane = ControlPlane::shared().await.unwrap();
-    install_crds(control_plane).await.unwrap();
+    kit::install::crds(control_plane).await.unwrap();
     for (path, text) in [
         ("sv", "A version of a secret in the ABEJA Platform Secret Manager"),
         ("sv.spec.target", "Key that holds the value. Default `value`."),
