@@ -200,7 +200,7 @@ impl Keyring {
         let mut block = Zeroizing::new([0; BLOCK_LENGTH]);
         block[..KEY_LENGTH].copy_from_slice(&*random);
         let name = Hmac::<Sha256>::new((&*block).into()).chain_update("key id").finalize().into_bytes();
-        let id: String = name.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{:08x}", u32::from_be_bytes([name[0], name[1], name[2], name[3]]));
         BTreeMap::from([(format!("{KEY_PREFIX}{id}"), random.to_vec()), (CURRENT.to_owned(), id.into_bytes())])
     }
 

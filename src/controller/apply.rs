@@ -189,27 +189,6 @@ async fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
     }
     pass.remember();
     pass.compare();
-    compare_answer(pass);
-}
-
-/// The answer's value beside what was sent, as for a listed version.
-fn compare_answer(pass: &mut Pass<'_>) {
-    let Some(Sent::Answered(version)) = pass.observed.seen.sent.clone() else { return };
-    let listed = pass.observed.seen.versions.as_mut();
-    let Some(versions) = listed else { return };
-    let new = !versions.all.iter().any(|v| v.id == version.id);
-    if new {
-        versions.all.push(version.clone());
-    }
-    pass.compare();
-    let compared = pass.observed.seen.versions.iter().flat_map(|v| &v.all).find(|v| v.id == version.id).cloned();
-    if let Some(compared) = compared {
-        pass.observed.seen.sent = Some(Sent::Answered(compared));
-    }
-    // The rules tell a new id from one that was listed before.
-    if let Some(versions) = pass.observed.seen.versions.as_mut().filter(|_| new) {
-        versions.all.retain(|v| v.id != version.id);
-    }
 }
 
 async fn set_state(pass: &mut Pass<'_>, id: String, state: VersionState) {
@@ -223,9 +202,7 @@ async fn set_state(pass: &mut Pass<'_>, id: String, state: VersionState) {
             pass.ctx.metrics.remote_effect(label);
             let note = format!("{word} version {} ({id})", version.number);
             let version = look::take_in(pass, version);
-            let listed = pass.observed.seen.versions.iter_mut().flat_map(|v| &mut v.all);
-            let single = pass.observed.seen.version.values_mut().flatten();
-            for old in listed.chain(single).filter(|v| v.id == id) {
+            for old in pass.observed.seen.all_mut().filter(|v| v.id == id) {
                 (old.state, old.updated_at) = (version.state, version.updated_at.clone());
             }
             if version.state != state {

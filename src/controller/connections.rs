@@ -63,6 +63,8 @@ pub struct View {
     pub client: Option<remote::Client>,
     /// Changes whenever the connection or its credential does.
     pub fingerprint: Option<String>,
+    /// Whether the connection exists and was not looked into yet: nothing can be said of it.
+    pub pending: bool,
     /// Whether the credential is gone and the client is the last good one.
     pub credential_gone: bool,
 }
@@ -154,23 +156,23 @@ impl Connections {
     /// A resource's view of its connection. A resource that is being deleted may use the last good credential.
     pub fn view(&self, cr: &SecretVersion) -> View {
         let key = ConnectionKey::of(cr);
-        let none = |link| View { link, client: None, fingerprint: None, credential_gone: false };
-        let Some(settings) = self.settings(&key) else { return none(Link::NotFound { revoked: false }) };
+        let none = |link, pending| View { link, client: None, fingerprint: None, pending, credential_gone: false };
+        let Some(settings) = self.settings(&key) else { return none(Link::NotFound { revoked: false }, false) };
         let pinned = cr.status.as_ref().and_then(|s| s.secret_id.as_deref());
         let secret_id = cr.spec.remote_ref.secret_id.as_deref().or(pinned);
         let Some(permission) = self.permission(&key, cr, secret_id) else {
-            return none(Link::NotFound { revoked: true });
+            return none(Link::NotFound { revoked: true }, false);
         };
         let Some(entry) = self.entry(&key) else {
             let message = "the connection is being looked into".to_owned();
-            return none(Link::NotReady { reason: Reason::ConnectionNotReady, message });
+            return none(Link::NotReady { reason: Reason::ConnectionNotReady, message }, true);
         };
         let deleting = cr.metadata.deletion_timestamp.is_some();
         let fingerprint = Some(format!("{}/{}/{permission:?}", entry.fingerprint, entry.protected));
         let credential_gone = entry.problem.is_some();
         match (entry.problem, entry.client) {
             (Some((reason, message)), client) if client.is_none() || !deleting => {
-                View { link: Link::NotReady { reason, message }, client: None, fingerprint, credential_gone }
+                View { link: Link::NotReady { reason, message }, client: None, fingerprint, pending: false, credential_gone }
             }
             (_, Some(client)) => {
                 let timeout = settings.timeout_seconds.and_then(|s| u64::try_from(s).ok());
@@ -183,11 +185,11 @@ impl Connections {
                     deleting: entry.deleting,
                     timeout: timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
                 };
-                View { link: Link::Ready(access), client: Some(client), fingerprint, credential_gone }
+                View { link: Link::Ready(access), client: Some(client), fingerprint, pending: false, credential_gone }
             }
             (_, None) => {
                 let message = "the connection is being looked into".to_owned();
-                none(Link::NotReady { reason: Reason::ConnectionNotReady, message })
+                none(Link::NotReady { reason: Reason::ConnectionNotReady, message }, true)
             }
         }
     }

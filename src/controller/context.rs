@@ -22,6 +22,7 @@ use crate::ops::metrics::Metrics;
 use crate::secret::Keyring;
 
 use super::connections::Connections;
+use super::gate::Gate;
 use super::index::{ConnectionKey, Index, Key};
 use super::memory::{Memories, lock};
 use super::secrets::SecretCache;
@@ -52,6 +53,8 @@ pub struct Ctx {
     pub places: Places,
     /// Ways to wake.
     pub wakers: Wakers,
+    /// Which caches are filled.
+    pub listed: Listed,
     /// Where the Secrets of cluster connections live.
     pub cluster_namespace: String,
     /// The refresh interval where a resource has none.
@@ -60,6 +63,19 @@ pub struct Ctx {
     pub settle: Duration,
     /// Whether development's endpoints are allowed.
     pub allow_insecure: bool,
+}
+
+/// Gates that open when a cache has been filled once.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Our resources.
+    pub resources: Gate,
+    /// Connections of namespaces.
+    pub namespaced: Gate,
+    /// Connections of the cluster.
+    pub cluster: Gate,
+    /// Namespaces.
+    pub namespaces: Gate,
 }
 
 /// Ways to put objects into the queues.
@@ -73,6 +89,15 @@ pub struct Wakers {
 }
 
 impl Ctx {
+    /// Waits until every cache that a pass over a resource reads has been filled once.
+    pub async fn caches_filled(&self) {
+        self.listed.resources.opened().await;
+        self.listed.namespaced.opened().await;
+        self.listed.cluster.opened().await;
+        self.listed.namespaces.opened().await;
+        self.secrets.ready().await;
+    }
+
     /// A resource as the watch has it.
     pub fn resource(&self, key: &Key) -> Option<Arc<DeserializeGuard<SecretVersion>>> {
         self.resources.get(&ObjectRef::new(&key.name).within(&key.namespace))

@@ -54,6 +54,8 @@ pub struct Memory {
     pub judged: BTreeSet<String>,
     /// Since when the credential has been gone while the resource was being deleted.
     pub unreachable_since: Option<Instant>,
+    /// Since when the connection has not been looked into.
+    pub pending_since: Option<Instant>,
     /// Passes that failed in a row.
     pub failures: u32,
     /// Until when nothing is tried, unless something other than this changed.
@@ -79,6 +81,7 @@ impl Default for Memory {
             target_checked: None,
             judged: BTreeSet::new(),
             unreachable_since: None,
+            pending_since: None,
             failures: 0,
             hold: None,
             tick: None,

@@ -9,6 +9,7 @@ mod connection;
 mod connections;
 mod context;
 mod error;
+mod gate;
 mod guard;
 mod index;
 mod look;

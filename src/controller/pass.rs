@@ -34,6 +34,9 @@ use super::{apply, look, patch};
 /// More steps than any pass takes: the longest, a first create that replaces an intent, takes under twenty.
 const MAX_STEPS: usize = 60;
 
+/// How long a connection may take to be looked into before its resources say so.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The state of one pass.
 pub(super) struct Pass<'a> {
     /// What all passes share.
@@ -64,7 +67,11 @@ pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Actio
     let Some(uid) = cached.metadata.uid.clone() else { return Err(Error::Gone) };
     let memory = ctx.memories.of(&uid);
     let cr = lock(&memory).newest(cached);
-    let mut pass = Pass::begin(ctx, cr, memory);
+    let view = ctx.connections.view(&cr);
+    if let Some(wait) = wait_for_connection(&memory, &view) {
+        return Ok(Action::requeue(wait));
+    }
+    let mut pass = Pass::begin(ctx, cr, memory, view);
     if let Some(wait) = pass.on_hold() {
         return Ok(Action::requeue(wait));
     }
@@ -72,9 +79,21 @@ pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Actio
     pass.end(rest).await
 }
 
+/// How long to wait for a connection that was not looked into yet. Its first look wakes those who wait; only one that
+/// does not come is worth saying so in a status.
+fn wait_for_connection(memory: &Shared, view: &View) -> Option<Duration> {
+    let mut memory = lock(memory);
+    if !view.pending {
+        memory.pending_since = None;
+        return None;
+    }
+    let since = *memory.pending_since.get_or_insert_with(Instant::now);
+    let left = PATIENCE.saturating_sub(since.elapsed());
+    (!left.is_zero()).then_some(left)
+}
+
 impl<'a> Pass<'a> {
-    fn begin(ctx: &'a Ctx, cr: SecretVersion, memory: Shared) -> Self {
-        let view = ctx.connections.view(&cr);
+    fn begin(ctx: &'a Ctx, cr: SecretVersion, memory: Shared, view: View) -> Self {
         let uid = cr.metadata.uid.clone().unwrap_or_default();
         let namespace = cr.metadata.namespace.clone().unwrap_or_default();
         let now = Timestamp::now();
@@ -160,7 +179,10 @@ impl<'a> Pass<'a> {
                     debug!(effect = effect.name(), "do");
                     apply::apply(self, effect).await?;
                 }
-                Step::Rest(rest) => return Ok(rest),
+                Step::Rest(rest) => {
+                    debug!(wake = ?rest.wake, "rest");
+                    return Ok(rest);
+                }
             }
         }
         Err(Error::Endless(MAX_STEPS))
@@ -323,9 +345,7 @@ impl<'a> Pass<'a> {
             });
         }
         let source = self.source.as_ref().map(|(bytes, _)| bytes);
-        let lists = self.observed.seen.versions.iter_mut().flat_map(|v| &mut v.all);
-        let single = self.observed.seen.version.values_mut().flatten();
-        for version in lists.chain(single) {
+        for version in self.observed.seen.all_mut() {
             match self.values.get(&version.id) {
                 Some(ServedValue::Bytes(bytes)) => {
                     version.digest = Some(keyring.digest(&place, bytes));

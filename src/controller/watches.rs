@@ -19,7 +19,7 @@ use kube::runtime::{Controller, WatchStreamExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info_span, warn};
+use tracing::{debug, warn};
 
 use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
 use crate::config::{Config, WatchScope};
@@ -31,7 +31,7 @@ use crate::secret::Keyring;
 
 use super::connection::{self, Connection};
 use super::connections::Connections;
-use super::context::{Ctx, Places, Wakers};
+use super::context::{Ctx, Listed, Places, Wakers};
 use super::error::Error;
 use super::guard::{after_error, guarded};
 use super::index::{ConnectionKey, Index, Key, Links};
@@ -82,6 +82,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         index: Index::default(),
         memories: Memories::default(),
         places: Places::default(),
+        listed: Listed::default(),
         wakers: Wakers { resources: wake_resources, namespaced: wake_namespaced, cluster: wake_cluster },
         resources: resources.clone(),
         client: client.clone(),
@@ -109,26 +110,20 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         indexed,
         reconcile_resource,
     ));
-    let forget = |ctx: &Arc<Ctx>, kind| {
-        let ctx = ctx.clone();
-        move |key: Key| ctx.connections.remove(&ConnectionKey { kind, key })
-    };
-    let gone = forget(&ctx, ConnectionKind::AbejaConnection);
     tasks.spawn(queue.run(
         AbejaConnection::NAME,
         Api::all(client.clone()),
         (namespaced, namespaced_writer),
         woken_namespaced,
-        on_delete(gone),
+        note_connection(&ctx, ConnectionKind::AbejaConnection),
         reconcile_connection::<AbejaConnection>,
     ));
-    let gone = forget(&ctx, ConnectionKind::ClusterAbejaConnection);
     tasks.spawn(queue.run(
         ClusterAbejaConnection::NAME,
         Api::all(client),
         (cluster, cluster_writer),
         woken_cluster,
-        on_delete(gone),
+        note_connection(&ctx, ConnectionKind::ClusterAbejaConnection),
         reconcile_connection::<ClusterAbejaConnection>,
     ));
     tasks.spawn(announce_readiness(ctx.clone(), health.clone(), shutdown.clone()));
@@ -245,27 +240,23 @@ fn prune<K: Resource>(object: &mut K) {
 }
 
 async fn reconcile_resource(object: Arc<DeserializeGuard<SecretVersion>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
-    let span = info_span!("reconcile", kind = "SecretVersion", object = %Key::of(&*object));
     let pass = async {
-        ctx.secrets.ready().await;
+        ctx.caches_filled().await;
         match &object.0 {
             Ok(cr) => pass::reconcile(&ctx, cr).await,
             Err(_) => Err(Error::Unreadable),
         }
     };
-    guarded(object.clone(), ctx.clone(), "SecretVersion", pass).instrument(span).await
+    guarded(object.clone(), ctx.clone(), "SecretVersion", pass).await
 }
 
 async fn reconcile_connection<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
-    let span = info_span!("reconcile", kind = K::NAME, object = %Key::of(&*object));
     let pass = async {
         // Who uses a connection is known once the resources are listed.
-        if ctx.resources.wait_until_ready().await.is_err() {
-            return Err(Error::LeaseLost);
-        }
+        ctx.listed.resources.opened().await;
         connection::reconcile(object.clone(), ctx.clone()).await
     };
-    guarded(object.clone(), ctx.clone(), K::NAME, pass).instrument(span).await
+    guarded(object.clone(), ctx.clone(), K::NAME, pass).await
 }
 
 /// Keeps the index, and wakes those that a change of one resource concerns.
@@ -288,6 +279,7 @@ fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
             }
         }
         Event::InitDone => {
+            ctx.listed.resources.open();
             for links in ctx.index.end_list() {
                 wake_neighbours(ctx, &links);
             }
@@ -301,16 +293,24 @@ fn wake_neighbours(ctx: &Ctx, gone: &Links) {
     ctx.wake_connection(&connection);
 }
 
-fn on_delete<K: Resource>(
-    forget: impl Fn(Key) + Send + 'static,
-) -> impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static
+/// Opens the gate of a kind of connection, and forgets connections that went.
+fn note_connection<K: Resource>(
+    ctx: &Arc<Ctx>,
+    kind: ConnectionKind,
+) -> impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static + use<K>
 where
     DeserializeGuard<K>: Resource,
 {
-    move |event| {
-        if let Event::Delete(object) = event {
-            forget(Key::of(object));
+    let ctx = ctx.clone();
+    move |event| match (event, kind) {
+        (Event::InitDone, ConnectionKind::AbejaConnection) => ctx.listed.namespaced.open(),
+        (Event::InitDone, ConnectionKind::ClusterAbejaConnection) => ctx.listed.cluster.open(),
+        (Event::Delete(object), _) => {
+            let connection = ConnectionKey { kind, key: Key::of(object) };
+            ctx.connections.remove(&connection);
+            ctx.wake_resources(ctx.index.of_connection(&connection));
         }
+        _ => {}
     }
 }
 
@@ -338,9 +338,13 @@ async fn watch_namespaces(ctx: Arc<Ctx>, writer: Writer<PartialObjectMeta<Namesp
     let stream = watcher::watcher(api, watcher::Config::default()).default_backoff().modify(prune).reflect(writer);
     let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
     while let Some(event) = stream.next().await {
-        if let Err(error) = event {
-            ctx.metrics.watch_error("Namespace");
-            warn!(kind = "Namespace", "the watch broke and is begun again: {error}");
+        match event {
+            Ok(Event::InitDone) => ctx.listed.namespaces.open(),
+            Ok(_) => {}
+            Err(error) => {
+                ctx.metrics.watch_error("Namespace");
+                warn!(kind = "Namespace", "the watch broke and is begun again: {error}");
+            }
         }
     }
 }
@@ -348,12 +352,12 @@ async fn watch_namespaces(ctx: Arc<Ctx>, writer: Writer<PartialObjectMeta<Namesp
 /// Tells the probes when the caches are filled, and beats while nothing happens.
 async fn announce_readiness(ctx: Arc<Ctx>, health: Health, shutdown: CancellationToken) {
     let synced = async {
-        let stores = ctx.resources.wait_until_ready().await.is_ok()
-            && ctx.connections.namespaced.wait_until_ready().await.is_ok()
-            && ctx.connections.cluster.wait_until_ready().await.is_ok();
-        health.set_crds(stores);
-        ctx.secrets.ready().await;
-        health.set_caches(stores);
+        ctx.listed.resources.opened().await;
+        ctx.listed.namespaced.opened().await;
+        ctx.listed.cluster.opened().await;
+        health.set_crds(true);
+        ctx.caches_filled().await;
+        health.set_caches(true);
         loop {
             health.beat();
             tokio::time::sleep(Duration::from_secs(60)).await;

@@ -21,7 +21,7 @@ use super::observed::{Access, Fate, Observed, SendFailure, Sent, Sight, Source, 
 use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
-use super::step::{Effect, Event, Look, Step, Wake};
+use super::step::{Effect, Event, Look, Rest, Step, Wake};
 
 /// How long after the intent was begun the request may still be sent.
 pub const SEND_WINDOW: Duration = Duration::from_secs(5);
@@ -164,11 +164,6 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
         return record(o, place, &found, events);
     }
     if needs_finalizer(&o.cr) {
-        if !access.protected {
-            let message = "the connection is being prepared for clean-up duties";
-            let wait = Duration::from_secs(2);
-            return rest_waiting(o, Problem::passing(Reason::ConnectionNotReady, message), wait, events);
-        }
         return Step::Do(Effect::AddFinalizer);
     }
     write_intent(o, access, place, baseline(&versions.all), digest, 1)
@@ -295,6 +290,11 @@ fn gate(o: &Observed, access: &Access) -> Option<Step> {
     if access.deleting {
         let message = "the connection is being deleted, so no version is created; use another connection";
         return Some(rest_remote(o, Problem::passing(Reason::ConnectionDeleting, message)));
+    }
+    if needs_finalizer(&o.cr) && !access.protected {
+        // The connection gets our finalizer first, which wakes this resource: too short a wait to speak of.
+        let wake = Wake::After(Duration::from_secs(2));
+        return Some(Step::Rest(Rest { status: Box::new(status(&o.cr)), wake, events: Vec::new() }));
     }
     let wait = o.memory.create_wait?;
     let message = format!("the source changes faster than versions may be created; {}", next_try(o, wait));
@@ -478,7 +478,7 @@ pub(super) fn recorded_ids<'a>(o: &'a Observed, place: &Place) -> Vec<&'a str> {
 /// The step that finds out about ids that the list lacks: wait for the remote to settle, then ask for each. `None` where
 /// all are listed or proved gone.
 pub(super) fn missing(o: &Observed, ids: &[&str]) -> Option<Step> {
-    let listed = |id: &str| o.seen.versions.iter().flat_map(|v| &v.all).any(|v| v.id == id);
+    let listed = |id: &str| o.seen.find(id).is_some();
     let absent: Vec<&str> = ids
         .iter()
         .copied()

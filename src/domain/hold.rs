@@ -4,7 +4,7 @@ use crate::api::v1alpha1::{CreationPolicy, Origin, SecretVersionStatus, VersionS
 
 use super::condition::{Problem, Verdict, kind};
 use super::decide::{forced, previous_target, rest, rest_remote, rest_waiting, settled, status, target_unmoved};
-use super::observed::{Observed, TargetSight, Version};
+use super::observed::{Observed, Sent, TargetSight, Version};
 use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
@@ -22,7 +22,7 @@ pub(super) fn decide(o: &Observed, place: &Place, source: Option<Problem>) -> St
         return Step::Look(Look::Versions { values: false });
     }
     let wanted = o.cr.spec.state.unwrap_or(VersionState::Active);
-    let current = o.seen.versions.as_ref().and_then(|v| v.all.iter().find(|v| v.id == id));
+    let current = o.seen.find(&id);
     match (&o.seen.versions, current) {
         (Some(_), None) => return lacking(o, &id),
         (Some(_), Some(version)) if version.state != wanted => {
@@ -226,8 +226,9 @@ fn only_state_moved(o: &Observed, status: &SecretVersionStatus, version: &Versio
 
 /// Whether this pass holds the version's value, or knows that it is not served.
 fn has_value(o: &Observed, id: &str) -> bool {
-    o.seen.version.contains_key(id)
-        || o.seen.versions.as_ref().is_some_and(|v| v.values && v.all.iter().any(|v| v.id == id))
+    let listed = || o.seen.versions.as_ref().is_some_and(|v| v.values && v.all.iter().any(|v| v.id == id));
+    let answered = || matches!(&o.seen.sent, Some(Sent::Answered(v)) if v.id == id && v.digest.is_some());
+    o.seen.version.contains_key(id) || listed() || answered()
 }
 
 /// The Secret under the former name goes once the new one holds the value.

@@ -76,6 +76,28 @@ pub struct Seen {
     pub trouble: Option<Trouble>,
 }
 
+impl Seen {
+    /// A version that this pass has seen: in a list, as the answer to a create, or by itself.
+    pub fn find(&self, id: &str) -> Option<&Version> {
+        let listed = self.versions.iter().flat_map(|v| &v.all);
+        let answered = self.sent.iter().filter_map(|sent| match sent {
+            Sent::Answered(version) => Some(version),
+            Sent::TooLate | Sent::Failed(_) => None,
+        });
+        listed.chain(answered).chain(self.version.get(id).into_iter().flatten()).find(|v| v.id == id)
+    }
+
+    /// Every version that this pass has seen, to be compared anew or to take in a switch of state.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Version> {
+        let listed = self.versions.iter_mut().flat_map(|v| &mut v.all);
+        let answered = self.sent.iter_mut().filter_map(|sent| match sent {
+            Sent::Answered(version) => Some(version),
+            Sent::TooLate | Sent::Failed(_) => None,
+        });
+        listed.chain(answered).chain(self.version.values_mut().flatten())
+    }
+}
+
 /// What the process is set to.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

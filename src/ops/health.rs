@@ -58,7 +58,7 @@ impl Health {
         Self::default()
     }
 
-    /// Whether all CRDs are established.
+    /// Whether all our kinds are served. Asked of a leader only.
     pub fn set_crds(&self, established: bool) {
         self.change(|state| state.crds = established);
     }
@@ -92,17 +92,19 @@ impl Health {
     /// The answer to `/readyz`.
     pub fn ready(&self) -> Verdict {
         let state = self.state();
-        let crds = if state.crds { Ok("") } else { Err("not established: are the CRDs installed?") };
         let lease = match state.role {
             Role::Unknown => Err("the Lease could not be read yet"),
             Role::Standby => Ok("standby"),
             Role::Leader => Ok("leader"),
         };
-        let caches = match (state.role, state.caches) {
-            (_, true) => Ok(""),
-            (Role::Standby, false) => Ok("not needed on standby"),
-            (_, false) => Err("not synced yet"),
+        // A standby does not watch, so it cannot know.
+        let of_a_leader = |passed: bool, otherwise| match (passed, state.role) {
+            (true, _) => Ok(""),
+            (false, Role::Standby) => Ok("not needed on standby"),
+            (false, _) => Err(otherwise),
         };
+        let crds = of_a_leader(state.crds, "not served: are the CRDs installed?");
+        let caches = of_a_leader(state.caches, "not synced yet");
         Verdict::of(vec![("crds", crds), ("lease", lease), ("caches", caches)])
     }
 
@@ -149,7 +151,7 @@ mod tests {
             (false, Role::Unknown, false, false),
             (true, Role::Unknown, false, false),
             (true, Role::Unknown, true, false),
-            (false, Role::Standby, false, false),
+            (false, Role::Standby, false, true),
             (true, Role::Standby, false, true),
             (true, Role::Leader, false, false),
             (true, Role::Leader, true, true),

@@ -26,7 +26,7 @@ const ONE: usize = 2 * 1024 * 1024;
 /// The largest page of a list, in bytes.
 const MANY: usize = 16 * 1024 * 1024;
 /// The longest that a whole list may take, all its passes and pages together.
-const LIST_TIME: Duration = Duration::from_secs(120);
+const LIST_TIME: Duration = Duration::from_mins(2);
 /// How long a list that moved is left to come to rest.
 const LIST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -84,10 +84,10 @@ impl Client {
     /// A client for one connection. Connects to nothing yet.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         Ok(Self {
-            http: Http::new(&config)?,
             url: path::base_url(&config.url, config.allow_insecure)?.into(),
             timeout: config.timeout,
             max_retries: config.max_retries,
+            http: Http::new(config)?,
         })
     }
 

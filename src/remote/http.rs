@@ -64,7 +64,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(config: &ClientConfig) -> Result<Self, Error> {
+    pub(super) fn new(config: ClientConfig) -> Result<Self, Error> {
         let tls = tls::config(config.ca_bundle.as_deref())?;
         let builder = || {
             let builder = reqwest::Client::builder()
@@ -96,7 +96,7 @@ impl Http {
             fresh: built(builder().pool_max_idle_per_host(0))?,
             unspeakable: config.credential.unspeakable(&authorization).into(),
             authorization,
-            observer: config.observer.clone(),
+            observer: config.observer,
         })
     }
 

@@ -150,7 +150,13 @@ mod tests {
         }
     }
 
-    fn feed(pages: &[(&[u64], bool, u64)]) -> Vec<Next<u64>> {
+    /// Ids, `has_next` and `count` of a page.
+    type Given = (&'static [u64], bool, u64);
+
+    /// Its name, the pages, and what is next after each.
+    type Case = (&'static str, &'static [Given], Vec<Next<u64>>);
+
+    fn feed(pages: &[Given]) -> Vec<Next<u64>> {
         let mut reading = Reading::new();
         pages.iter().map(|(ids, has_next, count)| sorted(reading.page(page(ids, *has_next, *count)))).collect()
     }
@@ -158,7 +164,7 @@ mod tests {
     #[test]
     fn the_rule() {
         use Next::{Again, Complete, Confirm, Page, Restless};
-        let table: &[(&str, &[(&[u64], bool, u64)], Vec<Next<u64>>)] = &[
+        let table: &[Case] = &[
             ("one page", &[(&[1, 2], false, 2)], vec![Complete(vec![1, 2])]),
             ("an empty list", &[(&[], false, 0)], vec![Complete(vec![])]),
             (

@@ -69,13 +69,12 @@ fn passes(error: &Error) -> bool {
 /// Reads `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
 pub(super) fn retry_after(value: Option<&HeaderValue>, now: SystemTime) -> Option<Duration> {
     let text = value?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = DateTimeParser::new().parse_timestamp(text).ok()?;
-            let now = Timestamp::try_from(now).ok()?;
-            Duration::try_from(date.duration_since(now)).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = DateTimeParser::new().parse_timestamp(text).ok()?;
+        let now = Timestamp::try_from(now).ok()?;
+        Duration::try_from(date.duration_since(now)).unwrap_or_default()
     };
     Some(wait.min(LONGEST_PATIENCE))
 }
