@@ -1,0 +1,13 @@
+//! The client of the remote on the wire: against the simulator, against servers that break HTTP, against certificates
+//! that must not be trusted, and beside the platform's own Python client.
+
+mod broken;
+mod calls;
+mod leaks;
+mod lists;
+mod once;
+mod real_client;
+mod retries;
+mod script;
+mod support;
+mod trust;
