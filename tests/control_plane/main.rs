@@ -7,4 +7,5 @@ mod events;
 mod examples;
 mod installation;
 mod lease;
+mod operations;
 mod rights;
