@@ -113,7 +113,8 @@ impl<'a> Pass<'a> {
         let target_meta = ctx.secrets.meta(&Key::new(&namespace, TargetView::of(&cr).name()));
         let observed = Observed {
             live: false,
-            now,
+            // Times in conditions have no fractions, so what is written must have none, or it would differ from what is read.
+            now: Timestamp::from_second(now.as_second()).unwrap_or(now),
             backoff,
             refresh_due,
             link: view.link,

@@ -228,8 +228,19 @@ pub(super) fn problem(o: &Observed, trouble: &Trouble) -> (Problem, Duration) {
         Class::Throttled(after) => o.backoff.max(after),
         _ => o.backoff,
     };
-    let message = format!("{}; {}", trouble.message, next_try(o, wait));
+    let advice = advice(trouble.reason);
+    let message = format!("{}{advice}; {}", trouble.message, next_try(o, wait));
     (Problem { reason: trouble.reason, message, stalled: trouble.class == Class::Invalid }, wait)
+}
+
+/// What a person can do about a failed call.
+fn advice(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Unauthorized => "; put a valid credential into the connection's Secret",
+        Reason::Forbidden => "; give the connection's credential the rights to this secret",
+        Reason::NotFound => "; check that the secret exists in this organization and that the credential may see it",
+        _ => "",
+    }
 }
 
 /// When the next try is, for a message.
