@@ -6,4 +6,5 @@ mod calls;
 mod control;
 mod faults;
 mod process;
+mod real_client;
 mod support;
