@@ -13,7 +13,9 @@ use crate::support::start;
 const REQUIREMENTS: &str = include_str!("../real_client.requirements");
 
 async fn run(arguments: &[&str]) -> Value {
-    let python = tokio::task::spawn_blocking(|| kit::python::venv("abeja-sdk", &REQUIREMENTS)).await.unwrap().unwrap();
+    let requirements: Vec<&str> = REQUIREMENTS.lines().collect();
+    let venv = move || kit::python::venv("abeja-sdk", &requirements);
+    let python = tokio::task::spawn_blocking(venv).await.unwrap().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real_client.py");
     let output = Command::new(python).arg(script).args(arguments).stderr(Stdio::piped()).output().await.unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
