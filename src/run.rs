@@ -23,6 +23,8 @@ use crate::secret::Keyring;
 /// Name of the Secret that holds the keys of digests.
 const DIGEST_KEYS: &str = "secret-version-operator-digest-keys";
 
+const LEASE_LOST: &str = "the Lease is lost: another process may lead now, so this one ends";
+
 /// The longest that passes under way are waited for at the end. Shorter than a pod's usual grace of 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -62,34 +64,42 @@ async fn lead(config: Config, metrics: Metrics, health: Health, shutdown: &Cance
     tokio::spawn(follow(lease.status(), health.clone(), metrics.clone()));
     let Some(held) = lease.acquire(shutdown).await else { return Ok(()) };
 
+    let guard = held.guard();
     let keyring = tokio::select! {
         keyring = keyring(&client, &config) => keyring?,
-        () = shutdown.cancelled() => return Ok(()),
+        () = shutdown.cancelled() => {
+            held.release().await;
+            return Ok(());
+        }
+        () = guard.lost() => anyhow::bail!(LEASE_LOST),
     };
-    let guard = held.guard();
     let stop = shutdown.child_token();
     let setup = Setup { client, config, guard: guard.clone(), metrics, health, keyring };
     let mut controllers = tokio::spawn(controller::run(setup, stop.clone()));
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = guard.lost() => Err(anyhow::anyhow!("the Lease is lost: another process may lead now, so this one ends")),
+        () = guard.lost() => Err(anyhow::anyhow!(LEASE_LOST)),
         ended = &mut controllers => {
             let cause = ended.err().map_or_else(|| "they ended".to_owned(), |e| e.to_string());
             return Err(anyhow::anyhow!("the controllers stopped by themselves: {cause}"));
         }
     };
     stop.cancel();
-    if ended.is_err() {
+    if let Err(lost) = ended {
         // Who lost the Lease must not go on for a moment longer.
         controllers.abort();
-    } else if tokio::time::timeout(DRAIN, &mut controllers).await.is_err() {
+        return Err(lost);
+    }
+    if tokio::time::timeout(DRAIN, &mut controllers).await.is_ok() {
+        held.release().await;
+    } else {
+        // Something may still be under way, so the Lease is left to run out.
         warn!(
             "not everything ended within {DRAIN:?}; what is under way is given up, and found out about by the next leader"
         );
         controllers.abort();
     }
-    held.release().await;
-    ended
+    Ok(())
 }
 
 fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
@@ -135,11 +145,21 @@ async fn keyring(client: &kube::Client, config: &Config) -> anyhow::Result<Keyri
             Ok(None) => match api.create(&PostParams::default(), &new_keys()?).await {
                 Ok(_) => info!(namespace, name = DIGEST_KEYS, "made the key of digests"),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => error!("the key of digests cannot be written, so nothing is done yet: {error}"),
+                Err(refused) => {
+                    error!(code = code(&refused), "the key of digests cannot be written, so nothing is done yet")
+                }
             },
-            Err(error) => error!("the key of digests cannot be read, so nothing is done yet: {error}"),
+            Err(refused) => error!(code = code(&refused), "the key of digests cannot be read, so nothing is done yet"),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The apiserver's status. The error's own text may quote the Secret.
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
     }
 }
 
