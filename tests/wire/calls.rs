@@ -44,7 +44,7 @@ async fn a_version_lives_through_all_calls_with_every_credential() {
         let got = client.get_version(ORGANIZATION, SECRET, id, Values::Omit).await.unwrap();
         assert_eq!(got, without_value(&created));
         let listed = client.list_versions(ORGANIZATION, SECRET, Values::Include).await.unwrap();
-        assert_eq!(listed, [created.clone()]);
+        assert_eq!(listed, std::slice::from_ref(&created));
 
         for state in [VersionState::Inactive, VersionState::Inactive, VersionState::Active] {
             let switched = client.set_version_state(ORGANIZATION, SECRET, id, state).await.unwrap();

@@ -1,6 +1,7 @@
 //! Neither values nor credentials get into logs at the finest level, errors, or debug output, even where the remote says
 //! them back.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
@@ -89,18 +90,19 @@ async fn nothing_is_said_that_must_not_be() {
             let script = Script::start(vec![act.clone()]).await;
             let mut config = config(&script.url);
             config.credential = credential.clone();
-            said += &format!("{config:?} {credential:?}");
+            write!(said, "{config:?} {credential:?}").unwrap();
             let client = Client::new(config).unwrap();
             let created = client.create_version(ORGANIZATION, SECRET, &value).await;
             let got = client.get_version(ORGANIZATION, SECRET, "1", Values::Include).await;
             let switched = client.set_version_state(ORGANIZATION, SECRET, "1", VersionState::Active).await;
             for result in [&created, &got, &switched] {
-                said += &format!("{result:?} {result:#?}");
+                write!(said, "{result:?} {result:#?}").unwrap();
                 if let Err(error) = result {
-                    said += &format!("{error} {:?}", std::error::Error::source(error).map(ToString::to_string));
+                    let source = std::error::Error::source(error).map(ToString::to_string);
+                    write!(said, "{error} {source:?}").unwrap();
                 }
             }
-            said += &format!("{client:?} {:?}", script.received().len());
+            write!(said, "{client:?}").unwrap();
         }
     }
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

@@ -42,7 +42,7 @@ async fn no_failure_makes_a_second_request() {
         ("FIN inside the body", Act::SendAndClose(half.clone())),
         ("RST inside the body", Act::SendAndReset(half.clone())),
         ("no answer", Act::Hang),
-        ("half an answer", Act::Trickle(half, Duration::from_secs(60))),
+        ("half an answer", Act::Trickle(half, Duration::from_mins(1))),
         ("empty body", Act::Send(answer(200, "", b""))),
         ("no content", Act::Send(b"HTTP/1.1 204 X\r\n\r\n".to_vec())),
         ("not HTTP", Act::SendAndClose(b"SSH-2.0-x\r\n\r\n".to_vec())),

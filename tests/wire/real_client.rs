@@ -11,7 +11,7 @@ use crate::script::{Act, Script, json};
 use crate::support::{ORGANIZATION, SECRET, config, version};
 
 /// The same environment that the simulator's tests use, so that one is made for both.
-const REQUIREMENTS: [&str; 3] = ["abeja-sdk==2.3.6", "requests==2.34.2", "urllib3==2.8.0"];
+const REQUIREMENTS: &str = include_str!("../../simulator/tests/real_client.requirements");
 
 /// A request of the Python client.
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ impl Recorded {
 }
 
 fn record() -> Vec<Recorded> {
-    let python = kit::python::venv("abeja-sdk", &REQUIREMENTS).unwrap();
+    let python = kit::python::venv("abeja-sdk", &REQUIREMENTS.lines().collect::<Vec<_>>()).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/simulator/tests/real_client.py");
     let output = Command::new(python).arg(script).arg("--record").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
