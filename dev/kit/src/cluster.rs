@@ -1,6 +1,8 @@
 //! A cluster from outside: kubectl, helm, kubeconfigs, namespaces. Ours or a
 //! user's own.
 
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -87,15 +89,32 @@ impl Cluster {
 
     /// Runs helm as the administrator. An error when helm is absent.
     pub async fn helm(&self, args: &[&str]) -> Result<Output> {
-        let home = self.run.data().join("helm");
         let mut command = Command::new(self.assets.path(Binary::Helm)?);
-        command
-            .env("KUBECONFIG", &self.kubeconfig)
-            // Neither repositories nor plugins of the user.
-            .env("HELM_CACHE_HOME", home.join("cache"))
-            .env("HELM_CONFIG_HOME", home.join("config"))
-            .env("HELM_DATA_HOME", home.join("data"));
+        self.set_environment(&mut command, &self.kubeconfig);
         run(command, args, None).await
+    }
+
+    /// Runs a script of `sh` in `folder` as the administrator, with kubectl and helm in its path: what a person would
+    /// type.
+    pub async fn shell(&self, folder: &Path, script: &str) -> Result<Output> {
+        let mut command = Command::new("sh");
+        command.current_dir(folder).env("PATH", self.path()?);
+        self.set_environment(&mut command, &self.kubeconfig);
+        let output = run(command, &["-c", script], None).await?;
+        Ok(Output { command: script.to_owned(), ..output })
+    }
+
+    /// The search path of this process, with kubectl and helm found first.
+    pub fn path(&self) -> Result<OsString> {
+        let mut folders = Vec::new();
+        for binary in [Binary::Kubectl, Binary::Helm] {
+            let folder = self.assets.path(binary)?.parent().context("a binary in a folder")?.to_owned();
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
+        Ok(env::join_paths(folders)?)
     }
 
     /// Makes a namespace with a name of its own: `prefix` and a random suffix.
@@ -112,13 +131,22 @@ impl Cluster {
 
     fn kubectl_command(&self, kubeconfig: &Path) -> Result<Command> {
         let mut command = Command::new(self.assets.path(Binary::Kubectl)?);
+        self.set_environment(&mut command, kubeconfig);
+        Ok(command)
+    }
+
+    fn set_environment(&self, command: &mut Command, kubeconfig: &Path) {
+        let home = self.run.data().join("helm");
         command
             .env("KUBECONFIG", kubeconfig)
             // The user's cache of discovery is keyed by address, and an earlier
             // run may have had ours; the user's preferences are not ours.
             .env("KUBECACHEDIR", self.run.data().join("kubectl"))
-            .env("KUBERC", "off");
-        Ok(command)
+            .env("KUBERC", "off")
+            // Neither repositories nor plugins of the user.
+            .env("HELM_CACHE_HOME", home.join("cache"))
+            .env("HELM_CONFIG_HOME", home.join("config"))
+            .env("HELM_DATA_HOME", home.join("data"));
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::{Cluster, ControlPlane};
+use crate::{Cluster, ControlPlane, operator};
 
 /// The folder of the chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/secret-version-operator");
@@ -27,6 +27,18 @@ pub struct Installed {
     pub kubeconfig: PathBuf,
     /// The arguments that the chart gives the operator, without `run` and the addresses to bind.
     pub args: Vec<String>,
+}
+
+impl Installed {
+    /// What runs the operator as the chart would: its identity, its arguments, its own namespace.
+    pub fn operator(&self) -> operator::Options {
+        operator::Options {
+            kubeconfig: self.kubeconfig.clone(),
+            args: self.args.clone(),
+            env: vec![("POD_NAMESPACE".to_owned(), self.namespace.clone())],
+            ..operator::Options::default()
+        }
+    }
 }
 
 /// Installs the definitions. Does nothing where they are the same already.

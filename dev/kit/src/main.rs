@@ -1,5 +1,7 @@
-//! `kit`: the control plane for a person at a terminal, and for `make`.
+//! `kit`: the control plane and the demo for a person at a terminal, and for `make`.
 #![allow(clippy::print_stdout, reason = "a command line tool: standard output is its interface")]
+
+mod demo;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,6 +24,10 @@ struct Args {
 enum Task {
     /// Build what is missing of the control plane's binaries, and print where each is
     Assets,
+    /// Tell the operator's story on real processes, then stay up to play
+    ///
+    /// With ONCE=1 in the environment it ends after the story. `DEMO_KUBECONFIG` names a cluster of your own to run it in.
+    Demo,
     /// Start a control plane, print how to use it, and stay until Ctrl-C
     Up,
 }
@@ -30,6 +36,7 @@ enum Task {
 async fn main() -> ExitCode {
     let result = match Args::parse().command {
         Task::Assets => print_assets(),
+        Task::Demo => demo::run().await,
         Task::Up => up().await,
     };
     match result {
