@@ -120,7 +120,7 @@ async fn create(pass: &mut Pass<'_>, intent: String) {
     let (Some((remote, organization)), Some(place)) = (look::remote(pass), pass.place()) else { return };
     let in_time = pass.intent_began.is_some_and(|began| began.elapsed() < SEND_WINDOW);
     let (Some((bytes, _)), true, true) = (pass.source.clone(), in_time, pass.ctx.guard.may_act()) else {
-        pass.observed.seen.sent = Some(Sent::TooLate);
+        pass.observed.seen.sent = Some((intent.clone(), Sent::TooLate));
         lock(&pass.memory).intent = Some((intent, FateAt::NotSent));
         pass.remember();
         return;
@@ -184,7 +184,7 @@ async fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
         // What the list showed before says nothing of what was sent since.
         Outcome::Ambiguous => (pass.observed.seen.sent, pass.observed.seen.versions) = (None, None),
         Outcome::Created | Outcome::Referenced | Outcome::Rejected | Outcome::NotSent => {
-            pass.observed.seen.sent = Some(sent);
+            pass.observed.seen.sent = Some((intent.to_owned(), sent));
         }
     }
     pass.remember();

@@ -171,9 +171,13 @@ impl Connections {
         let fingerprint = Some(format!("{}/{}/{permission:?}", entry.fingerprint, entry.protected));
         let credential_gone = entry.problem.is_some();
         match (entry.problem, entry.client) {
-            (Some((reason, message)), client) if client.is_none() || !deleting => {
-                View { link: Link::NotReady { reason, message }, client: None, fingerprint, pending: false, credential_gone }
-            }
+            (Some((reason, message)), client) if client.is_none() || !deleting => View {
+                link: Link::NotReady { reason, message },
+                client: None,
+                fingerprint,
+                pending: false,
+                credential_gone,
+            },
             (_, Some(client)) => {
                 let timeout = settings.timeout_seconds.and_then(|s| u64::try_from(s).ok());
                 let access = Access {

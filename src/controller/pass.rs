@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
 use crate::domain::backoff::{self, Stimulus};
-use crate::domain::create::{bare, has_finalizer};
+use crate::domain::create::{bare, has_finalizer, is_open};
 use crate::domain::decide::{decide, recorded_place, requested};
 use crate::domain::observed::{Link, Meta, Observed, Owner, Seen, Settings, Sight, Source};
 use crate::domain::owner::{Claim, owner};
@@ -295,10 +295,8 @@ impl<'a> Pass<'a> {
         let uid = cr.metadata.uid.clone()?;
         let status = cr.status.as_ref();
         let here = place.to_string();
-        let open = status.and_then(|s| s.create.as_ref().map(|i| (s, i))).is_some_and(|(s, intent)| {
-            intent.place == here
-                && intent.uid == uid
-                && !s.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id))
+        let open = status.is_some_and(|s| {
+            is_open(s) && s.create.as_ref().is_some_and(|intent| intent.place == here && intent.uid == uid)
         });
         Some(Claim {
             has_intent: open || self.ctx.places.claimant(place).as_ref() == Some(&uid),

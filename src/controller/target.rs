@@ -36,7 +36,7 @@ pub(super) async fn look(pass: &mut Pass<'_>, version_id: &str) -> Result<(), Er
     let desired = match desired(pass, version_id) {
         Ok(desired) => desired,
         Err(sight) => {
-            pass.observed.seen.target = Some(sight);
+            pass.observed.seen.target = Some((version_id.to_owned(), sight));
             return Ok(());
         }
     };
@@ -56,7 +56,7 @@ pub(super) async fn look(pass: &mut Pass<'_>, version_id: &str) -> Result<(), Er
         lock(&pass.memory).target_checked = Some(object.clone());
         pass.remember();
     }
-    pass.observed.seen.target = Some(sight);
+    pass.observed.seen.target = Some((version_id.to_owned(), sight));
     Ok(())
 }
 
@@ -179,12 +179,12 @@ pub(super) async fn write(pass: &mut Pass<'_>, version_id: &str, policy: Creatio
     let desired = match desired(pass, version_id) {
         Ok(desired) => desired,
         Err(sight) => {
-            pass.observed.seen.target = Some(sight);
+            pass.observed.seen.target = Some((version_id.to_owned(), sight));
             return Ok(());
         }
     };
     let name = TargetView::of(&pass.observed.cr).name().to_owned();
-    let created = matches!(pass.observed.seen.target, Some(TargetSight::Absent));
+    let created = matches!(pass.observed.seen.target, Some((_, TargetSight::Absent)));
     let written = if policy == CreationPolicy::Merge {
         merge(pass, &name, &desired).await
     } else if created {
@@ -199,22 +199,20 @@ pub(super) async fn write(pass: &mut Pass<'_>, version_id: &str, policy: Creatio
             pass.remember();
             pass.observed.target_meta = Meta::Present(object.clone());
             pass.observed.seen.target_written = Some(object.clone());
-            pass.observed.seen.target = Some(TargetSight::Matches(object));
+            pass.observed.seen.target = Some((version_id.to_owned(), TargetSight::Matches(object)));
             if created {
                 let event = Event::normal(Reason::TargetWritten, format!("wrote Secret {name}"));
                 pass.ctx.tell(&pass.observed.cr.object_ref(&()), &event).await;
             }
         }
         Err(kube::Error::Api(status)) if policy == CreationPolicy::Merge && status.code == 409 => {
-            pass.observed.seen.target = Some(match other_manager(&status) {
-                Some(who) => TargetSight::Conflict(who),
-                None => return again(pass),
-            });
+            let Some(who) = other_manager(&status) else { return again(pass) };
+            pass.observed.seen.target = Some((version_id.to_owned(), TargetSight::Conflict(who)));
         }
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return again(pass),
         Err(kube::Error::Api(status)) if status.code == 422 || status.code == 413 => {
             let why = format!("the apiserver refuses it ({})", status.reason);
-            pass.observed.seen.target = Some(TargetSight::Invalid(why));
+            pass.observed.seen.target = Some((version_id.to_owned(), TargetSight::Invalid(why)));
         }
         Err(error) => pass.observed.seen.trouble = Some(Error::kube("write the target", error).trouble(Side::Target)),
     }
@@ -269,7 +267,7 @@ async fn change(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Sec
 }
 
 async fn merge(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secret> {
-    let Some(TargetSight::Differs(seen)) = &pass.observed.seen.target else {
+    let Some((_, TargetSight::Differs(seen))) = &pass.observed.seen.target else {
         return api(pass).get(name).await;
     };
     let body = json!({

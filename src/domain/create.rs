@@ -98,8 +98,14 @@ pub fn open_intent<'a>(o: &'a Observed, place: &Place) -> Option<&'a Intent> {
     let status = o.cr.status.as_ref()?;
     let intent = status.create.as_ref()?;
     let own = Some(&intent.uid) == o.cr.metadata.uid.as_ref() && intent.place == place.to_string();
-    let settled = status.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id));
-    (own && !settled).then_some(intent)
+    (own && is_open(status)).then_some(intent)
+}
+
+/// Whether a status has an intent that no record names, and that was not withdrawn.
+pub fn is_open(status: &SecretVersionStatus) -> bool {
+    status.create.as_ref().is_some_and(|intent| {
+        !intent.withdrawn && !status.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id))
+    })
 }
 
 /// What this process knows of an intent.
@@ -176,7 +182,7 @@ pub(super) fn resume(o: &Observed, access: &Access, place: &Place, intent: &Inte
             "status.create was written by a newer operator; upgrade this one, and nothing is created until then";
         return rest_remote(o, Problem::passing(Reason::AmbiguousCreate, message));
     }
-    if let Some(sent) = &o.seen.sent {
+    if let Some(sent) = o.seen.sent_under(&intent.id) {
         let listed = o.seen.versions.as_ref().map_or(&[][..], |v| v.all.as_slice());
         match (classify(sent, listed, &intent.baseline), sent) {
             (outcome @ (Outcome::Created | Outcome::Referenced), Sent::Answered(version)) => {
@@ -236,8 +242,9 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
     }
     match &o.seen.source {
         None => Step::Look(Look::Source),
-        Some(Source::Bytes { digest, is_intent, object, .. }) => match is_intent {
+        Some(Source::Bytes { digest, is_intent, is_last, object }) => match is_intent {
             Sight::Equal => send_again(o, access, place, intent, digest),
+            Sight::Different if *is_last == Sight::Equal => withdraw(o),
             Sight::Different => match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
                 Some(version) => {
                     let create_id = Some(intent.id.as_str());
@@ -276,6 +283,15 @@ fn send_again(o: &Observed, access: &Access, place: &Place, intent: &Intent, dig
         (false, _) => intent.attempts,
     };
     write_intent(o, access, place, intent.baseline.clone(), digest, attempts)
+}
+
+/// The source is back to what the last carried-through change made of it, and nothing came of the one between.
+fn withdraw(o: &Observed) -> Step {
+    let mut next = status(&o.cr);
+    next.create.iter_mut().for_each(|intent| intent.withdrawn = true);
+    let problem = Problem::passing(Reason::Progressing, "the source is back to its former value");
+    let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
+    Step::Do(Effect::WriteStatus { status: Box::new(settled(o, next, &verdict)), events: Vec::new() })
 }
 
 /// What forbids a create for now.
@@ -322,6 +338,7 @@ fn write_intent(o: &Observed, access: &Access, place: &Place, baseline: Baseline
         attempts,
         timeout_seconds: i64::try_from(access.timeout.as_secs()).unwrap_or(i64::MAX),
         started_at: o.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        withdrawn: false,
         earlier,
     });
     let problem = Problem::passing(Reason::Progressing, "a version is being created");

@@ -184,9 +184,7 @@ fn unreachable(o: &Observed, problem: Problem) -> Step {
 /// Takes the finalizer off, and names what stays.
 fn let_go(o: &Observed, why: &str) -> Step {
     let ids: Vec<String> = created(o).iter().map(|r| format!("{} ({})", r.version, r.version_id)).collect();
-    let open = o.cr.status.as_ref().is_some_and(|s| {
-        s.create.as_ref().is_some_and(|intent| !s.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id)))
-    });
+    let open = o.cr.status.as_ref().is_some_and(create::is_open);
     let mut events = Vec::new();
     if !ids.is_empty() || open {
         let unknown = if open { "; a create was under way and may have left one more" } else { "" };

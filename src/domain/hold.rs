@@ -142,10 +142,10 @@ pub(super) fn target(
         next.target = None;
         return Ok(None);
     }
-    if o.seen.target.is_none() && target_is_current(o, id, version) {
+    if o.seen.target_of(id).is_none() && target_is_current(o, id, version) {
         return Ok(None);
     }
-    let Some(sight) = &o.seen.target else {
+    let Some(sight) = o.seen.target_of(id) else {
         return Err(Box::new(Step::Look(if has_value(o, id) {
             Look::Target { version_id: id.to_owned() }
         } else {
@@ -227,7 +227,7 @@ fn only_state_moved(o: &Observed, status: &SecretVersionStatus, version: &Versio
 /// Whether this pass holds the version's value, or knows that it is not served.
 fn has_value(o: &Observed, id: &str) -> bool {
     let listed = || o.seen.versions.as_ref().is_some_and(|v| v.values && v.all.iter().any(|v| v.id == id));
-    let answered = || matches!(&o.seen.sent, Some(Sent::Answered(v)) if v.id == id && v.digest.is_some());
+    let answered = || matches!(&o.seen.sent, Some((_, Sent::Answered(v))) if v.id == id && v.digest.is_some());
     o.seen.version.contains_key(id) || listed() || answered()
 }
 

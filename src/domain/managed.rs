@@ -28,7 +28,8 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
     if quiet(o) {
         return Step::Rest(Rest { status: Box::new(status(&o.cr)), wake: Wake::Refresh, events: Vec::new() });
     }
-    if !source_unmoved(o) || o.seen.source.is_some() {
+    let nothing_carried_through = o.cr.status.as_ref().is_none_or(|s| s.digest.is_none());
+    if nothing_carried_through || !source_unmoved(o) || o.seen.source.is_some() {
         if !o.live {
             return Step::Look(Look::Live);
         }

@@ -20,3 +20,6 @@ pub mod projection;
 pub mod reason;
 pub mod refresh;
 pub mod step;
+
+#[cfg(test)]
+mod tests;

@@ -60,10 +60,10 @@ pub struct Seen {
     pub versions: Option<Versions>,
     /// The outcome of `Look::Version`: the version, or that the remote does not know it.
     pub version: BTreeMap<String, Option<Version>>,
-    /// The outcome of `Look::Target`.
-    pub target: Option<TargetSight>,
-    /// The outcome of `Effect::CreateVersion`.
-    pub sent: Option<Sent>,
+    /// The outcome of `Look::Target`, and the version that the target was compared with.
+    pub target: Option<(String, TargetSight)>,
+    /// The outcome of `Effect::CreateVersion`, and the intent that it was sent under.
+    pub sent: Option<(String, Sent)>,
     /// Versions deleted in this pass.
     pub deleted: BTreeSet<String>,
     /// Versions that the remote will not delete while they are active.
@@ -80,17 +80,27 @@ impl Seen {
     /// A version that this pass has seen: in a list, as the answer to a create, or by itself.
     pub fn find(&self, id: &str) -> Option<&Version> {
         let listed = self.versions.iter().flat_map(|v| &v.all);
-        let answered = self.sent.iter().filter_map(|sent| match sent {
+        let answered = self.sent.iter().filter_map(|(_, sent)| match sent {
             Sent::Answered(version) => Some(version),
             Sent::TooLate | Sent::Failed(_) => None,
         });
         listed.chain(answered).chain(self.version.get(id).into_iter().flatten()).find(|v| v.id == id)
     }
 
+    /// The target beside the value of a version, if it was compared with that one.
+    pub fn target_of(&self, version_id: &str) -> Option<&TargetSight> {
+        self.target.as_ref().filter(|(id, _)| id == version_id).map(|(_, sight)| sight)
+    }
+
+    /// What became of the request under an intent, if this pass sent it.
+    pub fn sent_under(&self, intent: &str) -> Option<&Sent> {
+        self.sent.as_ref().filter(|(id, _)| id == intent).map(|(_, sent)| sent)
+    }
+
     /// Every version that this pass has seen, to be compared anew or to take in a switch of state.
     pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Version> {
         let listed = self.versions.iter_mut().flat_map(|v| &mut v.all);
-        let answered = self.sent.iter_mut().filter_map(|sent| match sent {
+        let answered = self.sent.iter_mut().filter_map(|(_, sent)| match sent {
             Sent::Answered(version) => Some(version),
             Sent::TooLate | Sent::Failed(_) => None,
         });

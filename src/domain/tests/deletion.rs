@@ -1,0 +1,132 @@
+//! Deletion: what was created goes by its policy, nothing else is touched, and there is a way out.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::world::{Crash, End, Post, World};
+use crate::api::v1alpha1::{DeletionPolicy, VersionState};
+use crate::domain::observed::Link;
+use crate::domain::reason::Reason;
+
+/// Two versions of ours around one of somebody else's.
+fn mixed(policy: &str) -> World {
+    let mut world = World::managed(&json!({"deletionPolicy": policy}));
+    world.settle();
+    world.make("theirs");
+    world.edit_source("b");
+    world.settle();
+    assert_eq!(world.values(), ["a", "theirs", "b"]);
+    world
+}
+
+fn states(world: &World) -> Vec<(&str, VersionState)> {
+    world.remote.iter().map(|v| (v.value.as_str(), v.state)).collect()
+}
+
+#[test]
+fn each_policy_touches_only_what_was_created() {
+    use VersionState::{Active, Inactive};
+    for (policy, expected) in [
+        ("Delete", vec![("theirs", Active)]),
+        ("Deactivate", vec![("a", Inactive), ("theirs", Active), ("b", Inactive)]),
+        ("Retain", vec![("a", Active), ("theirs", Active), ("b", Active)]),
+    ] {
+        let mut world = mixed(policy);
+        world.delete();
+        world.settle();
+        assert!(!world.exists);
+        assert_eq!(states(&world), expected, "{policy}");
+    }
+}
+
+#[test]
+fn a_crash_at_any_effect_of_a_deletion_ends_the_same() {
+    let begin = mixed("Delete").effects.len();
+    for at in begin..begin + 3 {
+        for after in [false, true] {
+            let mut world = mixed("Delete");
+            world.delete();
+            world.crash = Some(Crash { at, after });
+            world.settle();
+            assert!(!world.exists);
+            assert_eq!(world.values(), ["theirs"]);
+        }
+    }
+}
+
+#[test]
+fn an_open_create_is_found_before_anything_goes() {
+    for (post, expected) in [(Post::LostAfter, 0), (Post::LostBefore, 0), (Post::Late(Duration::from_secs(60)), 0)] {
+        let mut world = World::managed(&json!({}));
+        world.post = post;
+        world.crash = Some(Crash { at: 2, after: true });
+        assert_eq!(world.pass(), End::Crashed);
+        world.restart();
+        world.delete();
+        world.settle();
+        assert!(!world.exists);
+        assert_eq!(world.values().len(), expected, "{post:?}");
+    }
+}
+
+#[test]
+fn what_another_resource_serves_is_kept_and_told() {
+    let mut world = mixed("Delete");
+    world.served_elsewhere.insert("v1".into());
+    world.delete();
+    world.settle();
+    assert_eq!(world.values(), ["a", "theirs"]);
+    assert!(world.events.iter().any(|e| e.reason == Reason::VersionInUse));
+}
+
+#[test]
+fn a_blocked_deletion_says_how_to_let_go_and_does() {
+    let mut world = mixed("Delete");
+    world.link = Link::NotReady { reason: Reason::CredentialNotFound, message: "gone".into() };
+    world.delete();
+    world.pass();
+    let status = world.status();
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert!(ready.message.contains("Retain"), "{}", ready.message);
+    world.edit_spec(|cr| cr.spec.deletion_policy = Some(DeletionPolicy::Retain));
+    world.settle();
+    assert!(!world.exists);
+    assert_eq!(world.values().len(), 3);
+    assert!(world.events.iter().any(|e| e.reason == Reason::VersionsRetained && e.note.contains("v1")));
+}
+
+#[test]
+fn revoked_access_and_suspension_let_go_and_name_what_stays() {
+    let mut revoked = mixed("Delete");
+    revoked.link = Link::NotFound { revoked: true };
+    let mut suspended = mixed("Delete");
+    suspended.edit_spec(|cr| cr.spec.suspend = Some(true));
+    for mut world in [revoked, suspended] {
+        world.delete();
+        world.settle();
+        assert!(!world.exists);
+        assert_eq!(world.values().len(), 3);
+        assert!(world.events.iter().any(|e| e.reason == Reason::VersionsRetained));
+    }
+}
+
+#[test]
+fn a_connection_that_does_not_exist_blocks_rather_than_leaks() {
+    let mut world = mixed("Delete");
+    world.link = Link::NotFound { revoked: false };
+    world.delete();
+    world.pass();
+    assert!(world.exists);
+    assert_eq!(world.reason(), "ConnectionNotFound");
+}
+
+#[test]
+fn versions_deleted_by_somebody_else_do_not_block() {
+    let mut world = mixed("Delete");
+    world.remote.retain(|v| v.value == "theirs");
+    world.delete();
+    world.settle();
+    assert!(!world.exists);
+    assert_eq!(world.values(), ["theirs"]);
+}

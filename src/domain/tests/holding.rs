@@ -1,0 +1,159 @@
+//! Holding what is recorded: state, target, and the last good value.
+
+use serde_json::json;
+
+use super::world::World;
+use crate::api::v1alpha1::VersionState;
+use crate::domain::observed::{Link, Owner};
+use crate::domain::reason::Reason;
+
+fn synced(spec: &serde_json::Value) -> World {
+    let mut world = World::managed(spec);
+    world.settle();
+    world
+}
+
+#[test]
+fn the_wanted_state_is_held() {
+    let mut world = synced(&json!({"state": "Inactive"}));
+    assert_eq!(world.remote[0].state, VersionState::Inactive);
+    assert!(world.ready());
+    world.remote[0].state = VersionState::Active;
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!((world.remote[0].state, world.count("set_state")), (VersionState::Inactive, 2));
+}
+
+#[test]
+fn a_version_that_was_only_found_is_never_deactivated() {
+    let mut world = World::managed(&json!({"state": "Inactive"}));
+    world.make("a");
+    world.settle();
+    assert_eq!((world.remote[0].state, world.reason().as_str()), (VersionState::Active, "NotCreatedHere"));
+}
+
+#[test]
+fn a_lost_or_edited_target_is_repaired() {
+    let mut world = synced(&json!({}));
+    for broken in [None, Some(("edited".to_owned(), 99))] {
+        world.target = broken;
+        world.settle();
+        assert_eq!(world.target_value(), Some("a"));
+    }
+    assert_eq!(world.values(), ["a"]);
+}
+
+#[test]
+fn no_problem_of_the_source_makes_a_version_or_touches_the_target() {
+    for (source, reason) in [(None, "SourceNotFound"), (Some(String::new()), "SourceEmpty")] {
+        let mut world = synced(&json!({}));
+        world.source = source;
+        world.source_writes += 1;
+        world.pass();
+        assert_eq!(world.reason(), reason);
+        assert_eq!((world.values(), world.target_value()), (vec!["a"], Some("a")));
+        world.edit_source("a");
+        world.settle();
+        assert!(world.ready());
+        assert_eq!(world.values(), ["a"]);
+    }
+}
+
+#[test]
+fn a_target_is_repaired_even_while_the_source_is_gone() {
+    let mut world = synced(&json!({}));
+    (world.source, world.target) = (None, None);
+    world.pass();
+    assert_eq!((world.target_value(), world.reason().as_str()), (Some("a"), "SourceNotFound"));
+}
+
+#[test]
+fn a_connection_in_trouble_changes_nothing_but_the_conditions() {
+    let mut world = synced(&json!({}));
+    world.link = Link::NotReady { reason: Reason::CredentialNotFound, message: "m".into() };
+    world.request_sync("now");
+    world.pass();
+    assert_eq!(world.reason(), "CredentialNotFound");
+    assert_eq!(world.condition("Reconciling").0, "True");
+    assert_eq!(world.condition("TargetSynced").0, "True");
+    assert_eq!(world.target_value(), Some("a"));
+}
+
+#[test]
+fn a_created_version_that_is_gone_is_not_made_again() {
+    let mut world = synced(&json!({}));
+    world.remote.clear();
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!(world.reason(), "VersionGone");
+    assert_eq!((world.values().len(), world.target_value()), (0, Some("a")));
+    world.edit_source("b");
+    world.settle();
+    assert_eq!((world.values(), world.target_value()), (vec!["b"], Some("b")));
+}
+
+#[test]
+fn a_referenced_version_that_is_gone_is_as_if_never_recorded() {
+    let mut world = World::managed(&json!({}));
+    world.make("a");
+    world.settle();
+    world.remote.clear();
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!((world.values(), world.ready()), (vec!["a"], true));
+}
+
+#[test]
+fn a_newer_version_of_somebody_else_is_told_and_not_followed() {
+    let mut world = synced(&json!({}));
+    world.make("theirs");
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!(world.target_value(), Some("a"));
+    assert!(world.events.iter().any(|e| e.reason == Reason::ForeignVersion));
+}
+
+#[test]
+fn a_place_that_another_resource_owns_is_left_alone() {
+    let mut world = World::managed(&json!({}));
+    world.owner = Owner::Other("ns/first".into());
+    world.settle();
+    assert_eq!((world.reason().as_str(), world.effects.len()), ("SecretClaimed", 0));
+}
+
+#[test]
+fn a_connection_that_names_another_place_stops_everything() {
+    let mut world = synced(&json!({}));
+    let mut access = super::world::access();
+    access.url = "https://elsewhere".into();
+    world.link = Link::Ready(access);
+    world.edit_source("b");
+    world.settle();
+    assert_eq!((world.reason().as_str(), world.values()), ("PlaceChanged", vec!["a"]));
+}
+
+#[test]
+fn suspension_is_one_write_and_no_act() {
+    let mut world = synced(&json!({}));
+    world.edit_spec(|cr| cr.spec.suspend = Some(true));
+    world.edit_source("b");
+    let (effects, writes) = (world.effects.len(), world.kube_writes);
+    world.settle();
+    world.settle();
+    assert_eq!((world.effects.len(), world.kube_writes), (effects, writes + 1));
+    assert_eq!(world.condition("Suspended").0, "True");
+    world.edit_spec(|cr| cr.spec.suspend = None);
+    world.settle();
+    assert_eq!((world.values(), world.ready()), (vec!["a", "b"], true));
+    assert_eq!(world.condition("Suspended").0, "");
+}
+
+#[test]
+fn a_requested_sync_is_echoed_and_costs_one_write() {
+    let mut world = synced(&json!({}));
+    world.kube_writes = 0;
+    world.request_sync("2026");
+    world.settle();
+    assert_eq!(world.status().last_handled_reconcile_at.as_deref(), Some("2026"));
+    assert_eq!((world.kube_writes, world.values()), (1, vec!["a"]));
+}

@@ -1,0 +1,294 @@
+//! The create protocol: exactly one version per change, whatever dies or is lost.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::world::{Crash, End, Post, World};
+use crate::api::v1alpha1::Origin;
+use crate::domain::step::Wake;
+
+const CREATE: [&str; 5] = ["add_finalizer", "write_intent", "create_version", "write_target", "write_status"];
+
+fn managed() -> World {
+    World::managed(&json!({}))
+}
+
+fn assert_one_each(world: &World, values: &[&str]) {
+    assert_eq!(world.values(), values, "{:?}", world.effects);
+    assert!(world.ready(), "{:?}", world.status().conditions);
+    assert_eq!(world.target_value(), values.last().copied());
+    let status = world.status();
+    assert_eq!(status.history.len(), values.len());
+    assert!(status.history.iter().all(|r| r.origin == Origin::Created));
+}
+
+#[test]
+fn a_first_create_is_four_writes_and_one_post() {
+    let mut world = managed();
+    world.settle();
+    assert_eq!(world.effects, CREATE);
+    assert_eq!(world.kube_writes, 4);
+    assert_one_each(&world, &["a"]);
+}
+
+#[test]
+fn a_rotation_is_three_writes_and_one_post() {
+    let mut world = managed();
+    world.settle();
+    world.edit_source("b");
+    world.kube_writes = 0;
+    world.settle();
+    assert_eq!(world.kube_writes, 3);
+    assert_one_each(&world, &["a", "b"]);
+}
+
+#[test]
+fn what_came_to_rest_stays_at_rest() {
+    let mut world = managed();
+    world.settle();
+    let (effects, writes) = (world.effects.len(), world.kube_writes);
+    for due in [false, true] {
+        world.refresh_due = due;
+        assert_eq!(world.pass(), End::Rest(Wake::Refresh));
+    }
+    world.restart();
+    assert_eq!(world.pass(), End::Rest(Wake::Refresh));
+    assert_eq!((world.effects.len(), world.kube_writes), (effects, writes));
+}
+
+#[test]
+fn a_crash_before_or_after_any_effect_changes_nothing_in_the_end() {
+    for at in 0..CREATE.len() {
+        for after in [false, true] {
+            let mut world = managed();
+            world.crash = Some(Crash { at, after });
+            world.settle();
+            assert_eq!(world.values(), ["a"], "crash {after} {}", CREATE[at]);
+            assert!(world.ready());
+            assert_eq!(world.target_value(), Some("a"));
+        }
+    }
+}
+
+#[test]
+fn a_crash_before_or_after_any_effect_of_a_rotation_changes_nothing_in_the_end() {
+    for at in CREATE.len()..CREATE.len() + 4 {
+        for after in [false, true] {
+            let mut world = managed();
+            world.settle();
+            world.edit_source("b");
+            world.crash = Some(Crash { at, after });
+            world.settle();
+            assert_one_each(&world, &["a", "b"]);
+        }
+    }
+}
+
+#[test]
+fn a_lost_answer_is_found_out_about() {
+    for post in [Post::LostAfter, Post::LostBefore, Post::Late(Duration::from_secs(50))] {
+        let mut world = managed();
+        world.post = post;
+        world.settle();
+        assert_one_each(&world, &["a"]);
+    }
+}
+
+#[test]
+fn nothing_is_sent_again_before_the_grace_is_over() {
+    let mut world = managed();
+    world.post = Post::LostBefore;
+    let began = world.now;
+    world.settle();
+    assert_one_each(&world, &["a"]);
+    // 5 s to send, 30 s for the answer, 30 s for the connection, 30 s to settle.
+    assert!(world.now - began >= Duration::from_secs(95), "{:?}", world.now - began);
+}
+
+#[test]
+fn a_found_outcome_ends_the_wait_at_once() {
+    let mut world = managed();
+    world.post = Post::LostAfter;
+    let began = world.now;
+    world.settle();
+    assert!(world.now - began < Duration::from_secs(5));
+}
+
+#[test]
+fn a_refused_create_keeps_its_intent_and_is_tried_again_without_a_grace() {
+    for status in [401, 403, 404, 405, 429] {
+        let mut world = managed();
+        world.post = Post::Refused(status);
+        let began = world.now;
+        world.settle();
+        assert_one_each(&world, &["a"]);
+        assert_eq!(world.status().create.unwrap().attempts, 1, "a refusal is no attempt of unknown outcome");
+        assert!(world.now - began < Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn what_can_never_be_created_stalls() {
+    for status in [400, 413, 415, 422] {
+        let mut world = managed();
+        world.post = Post::Refused(status);
+        world.settle();
+        assert_eq!(world.condition("Stalled"), ("True".into(), "CreateRejected".into()));
+        assert_eq!(world.values(), [""; 0]);
+    }
+}
+
+#[test]
+fn every_other_answer_is_ambiguous() {
+    for status in [409, 301, 500, 502, 503, 504] {
+        let mut world = managed();
+        world.post = Post::Refused(status);
+        world.pass();
+        assert_eq!(world.reason(), "ResolvingCreate", "{status}");
+    }
+}
+
+#[test]
+fn three_unknown_outcomes_in_a_row_stop_and_a_requested_sync_goes_on() {
+    let mut world = managed();
+    while world.reason() != "CreateUnresolved" {
+        world.post = Post::LostBefore;
+        if let End::Rest(Wake::After(wait) | Wake::Backoff(wait)) = world.pass() {
+            world.advance(wait);
+        }
+    }
+    assert_eq!(world.count("create_version"), 3);
+    assert_eq!(world.condition("Stalled").0, "True");
+    world.post = Post::Answered;
+    world.request_sync("now");
+    world.settle();
+    assert_one_each(&world, &["a"]);
+}
+
+#[test]
+fn a_source_that_moved_on_meanwhile_makes_one_version_per_change() {
+    let mut world = managed();
+    world.post = Post::LostAfter;
+    world.crash = Some(Crash { at: 2, after: true });
+    assert_eq!(world.pass(), End::Crashed);
+    world.restart();
+    world.edit_source("b");
+    world.settle();
+    assert_one_each(&world, &["a", "b"]);
+}
+
+#[test]
+fn a_change_that_is_withdrawn_before_anything_came_of_it_makes_nothing() {
+    let mut world = managed();
+    world.settle();
+    world.post = Post::LostBefore;
+    world.edit_source("b");
+    world.pass();
+    world.edit_source("a");
+    world.make("theirs");
+    world.settle();
+    assert_eq!((world.values(), world.target_value(), world.ready()), (vec!["a", "theirs"], Some("a"), true));
+}
+
+#[test]
+fn a_change_that_was_never_sent_is_replaced_by_the_next() {
+    let mut world = managed();
+    world.crash = Some(Crash { at: 2, after: false });
+    assert_eq!(world.pass(), End::Crashed);
+    world.restart();
+    world.edit_source("b");
+    world.settle();
+    assert_one_each(&world, &["b"]);
+}
+
+#[test]
+fn an_equal_newest_active_version_is_referenced_and_nothing_is_created() {
+    let mut world = managed();
+    world.make("a");
+    world.settle();
+    assert_eq!((world.values(), world.count("create_version")), (vec!["a"], 0));
+    assert_eq!(world.status().history[0].origin, Origin::Referenced);
+    assert!(world.ready());
+}
+
+#[test]
+fn an_older_equal_version_is_not_enough() {
+    let mut world = managed();
+    world.make("a");
+    world.make("other");
+    world.settle();
+    assert_eq!(world.values(), ["a", "other", "a"]);
+}
+
+#[test]
+fn going_back_to_an_old_value_is_a_change_like_any_other() {
+    let mut world = managed();
+    world.settle();
+    for value in ["b", "a"] {
+        world.edit_source(value);
+        world.settle();
+    }
+    assert_one_each(&world, &["a", "b", "a"]);
+}
+
+#[test]
+fn a_lost_status_waits_out_the_grace_and_references_what_is_equal() {
+    let mut world = managed();
+    world.settle();
+    world.cr.status = None;
+    world.restart();
+    let began = world.now;
+    world.settle();
+    assert_eq!(world.values(), ["a"]);
+    assert_eq!(world.status().history[0].origin, Origin::Referenced);
+    assert!(world.now - began >= Duration::from_secs(95));
+    assert!(world.events.iter().any(|e| e.reason.as_str() == "StatusLost" && e.note.contains("v1")));
+}
+
+#[test]
+fn what_cannot_be_compared_forbids_a_create() {
+    let mut world = managed();
+    world.post = Post::LostAfter;
+    world.crash = Some(Crash { at: 2, after: true });
+    world.pass();
+    world.restart();
+    world.remote[0].served = false;
+    world.settle_for(Duration::from_secs(2000));
+    assert_eq!((world.values().len(), world.reason().as_str()), (1, "AmbiguousCreate"));
+    world.remote[0].served = true;
+    world.settle();
+    assert_one_each(&world, &["a"]);
+}
+
+#[test]
+fn several_equal_outcomes_are_reported_and_none_is_deleted() {
+    let mut world = managed();
+    world.post = Post::LostAfter;
+    world.crash = Some(Crash { at: 2, after: true });
+    world.pass();
+    world.restart();
+    world.make("a");
+    world.settle();
+    assert_eq!(world.values(), ["a", "a"]);
+    assert_eq!(world.status().version_id.as_deref(), Some("v1"));
+    let event = world.events.iter().find(|e| e.reason.as_str() == "AmbiguousCreate").unwrap();
+    assert!(event.note.contains("v1") && event.note.contains("v2"));
+}
+
+#[test]
+fn a_late_twin_is_reported_and_left_alone() {
+    let mut world = managed();
+    world.post = Post::Late(Duration::from_secs(500));
+    world.settle();
+    assert_eq!(world.values(), ["a"]);
+    world.advance(Duration::from_secs(600));
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!(world.values(), ["a", "a"]);
+    assert!(world.events.iter().any(|e| e.reason.as_str() == "LateVersion"));
+    world.refresh_due = true;
+    let told = world.events.len();
+    world.settle();
+    assert_eq!(world.events.len(), told, "said once");
+}
