@@ -1,7 +1,7 @@
 //! Every fault, as a client meets it, and what it leaves behind.
 
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -59,12 +59,12 @@ async fn a_delay_lies_on_either_side_of_the_commit() {
     let running = start().await;
     for (at, at_timeout) in [("after_commit", 1), ("before_commit", 0)] {
         running.request(Method::PUT, "/_control/seed").body(crate::support::SEED).send().await.unwrap();
-        let delay = json!({"delay": {"at": at, "duration": "400ms"}});
+        let delay = json!({"delay": {"at": at, "duration": "1500ms"}});
         running.fault(next_create(&delay)).await;
         let error = running
             .request(Method::POST, VERSIONS)
             .json(&json!({"value": "YQ=="}))
-            .timeout(Duration::from_millis(150))
+            .timeout(Duration::from_millis(500))
             .send()
             .await
             .unwrap_err();
@@ -212,7 +212,7 @@ async fn a_list_shifts_between_its_pages() {
 #[tokio::test]
 async fn reads_lag_writes() {
     let running = start().await;
-    running.fault(json!({"action": {"list_lag": {"duration": "300ms"}}})).await;
+    running.fault(json!({"action": {"list_lag": {"duration": "1s"}}})).await;
     let id = running.create("YQ==").await;
     let shown = async || {
         let (_, list) = running.get(VERSIONS).await;
@@ -227,7 +227,7 @@ async fn reads_lag_writes() {
 #[tokio::test]
 async fn a_request_is_carried_out_late() {
     let running = start().await;
-    let late = |code: Value| next_create(&json!({"late_commit": {"after": "200ms", "code": code}}));
+    let late = |code: Value| next_create(&json!({"late_commit": {"after": "1s", "code": code}}));
     running.fault(late(json!(503))).await;
     let (status, _) = running.post(VERSIONS, json!({"value": "YQ=="})).await;
     assert_eq!((status, running.values().await.len()), (503, 0));
@@ -270,8 +270,7 @@ async fn requests_above_the_rate_are_refused() {
 #[tokio::test]
 async fn a_body_trickles() {
     let running = start().await;
-    running.fault(json!({"count": 1, "action": {"trickle": {"pause": "20ms"}}})).await;
-    let start = Instant::now();
+    running.fault(json!({"count": 1, "action": {"trickle": {"pause": "100ms"}}})).await;
     let timed_out = running
         .request(Method::GET, VERSIONS)
         .timeout(Duration::from_millis(200))
@@ -282,7 +281,6 @@ async fn a_body_trickles() {
         .await
         .unwrap_err();
     assert!(timed_out.is_timeout());
-    assert!(start.elapsed() < Duration::from_secs(2));
     running.fault(json!({"count": 1, "action": {"trickle": {"pause": "1ms"}}})).await;
     assert_eq!(running.get(VERSIONS).await.1["pagination"]["count"], 0);
 }

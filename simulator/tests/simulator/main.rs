@@ -4,6 +4,7 @@
 
 mod calls;
 mod control;
+mod docs;
 mod faults;
 mod process;
 mod real_client;
