@@ -1,0 +1,29 @@
+//! Whoever reads a reason in a terminal finds it in the docs, and nothing is explained there that is never said.
+
+use std::fs;
+use std::path::Path;
+
+use secret_version_operator::domain::reason::Reason;
+
+fn page() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md")).unwrap()
+}
+
+#[test]
+fn every_reason_has_its_entry() {
+    let page = page();
+    let mut explained: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let mut reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    explained.sort_unstable();
+    reasons.sort_unstable();
+    assert_eq!(explained, reasons);
+}
+
+#[test]
+fn no_entry_is_empty() {
+    let page = page();
+    for entry in page.split("\n### ").skip(1) {
+        let text = entry.lines().skip(1).find(|line| !line.is_empty()).unwrap_or_default();
+        assert!(!text.is_empty() && !text.starts_with('#'), "{entry}");
+    }
+}
