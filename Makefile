@@ -10,6 +10,11 @@ CARGO ?= cargo
 # cluster of your own to run it in.
 export ONCE DEMO_KUBECONFIG
 
+# Says where cargo put the kit, whatever the target folder. Everything is compiled together: built alone the kit would want
+# its dependencies with other features, and so a second time.
+KIT = $$($(CARGO) build --workspace --bins --quiet --message-format=json-render-diagnostics \
+	| sed -n 's|.*"executable":"\([^"]*/kit\)".*|\1|p')
+
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -18,13 +23,14 @@ help: ## Show this list
 demo: toolchain ## Tell the whole story in the terminal, then stay up to play (ONCE=1: end by itself)
 	@echo "make demo compiles the operator, the simulator and the kit (about 3 minutes on two cores,"
 	@echo "once) and builds a control plane (about 8 minutes, once). Later runs start in seconds."
-	@$(CARGO) run --quiet --package kit -- demo
+	@$(CARGO) build --workspace --bins
+	@exec "$(KIT)" demo
 
 test: toolchain ## Build what is missing and run every test
 	@echo "make test compiles the workspace (about 5 minutes on two cores, once), builds a control"
 	@echo "plane (about 8 minutes, once), then runs all tests (some minutes)."
-	$(CARGO) run --quiet --package kit -- assets
 	$(CARGO) build --workspace --bins
+	@"$(KIT)" assets
 	$(CARGO) test --workspace
 
 lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
@@ -37,7 +43,8 @@ lint: toolchain ## Check format, lints and, where cargo-deny is installed, licen
 	fi
 
 assets: toolchain ## Build the control plane's binaries if they are missing, and print their paths
-	@$(CARGO) run --quiet --package kit -- assets
+	@$(CARGO) build --workspace --bins
+	@"$(KIT)" assets
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { \

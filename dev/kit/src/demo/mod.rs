@@ -46,8 +46,8 @@ pub(crate) async fn run() -> Result<()> {
         _ = interrupt.recv() => stopped(wishes.once),
         _ = terminate.recv() => stopped(wishes.once),
     };
-    if let Err(error) = &result {
-        stage.explain(&terminal, error);
+    if result.is_err() {
+        stage.explain(&terminal);
     }
     let tidied = tokio::select! {
         tidied = stage.tidy_up(&terminal) => tidied,

@@ -26,7 +26,7 @@ pub(super) fn explain(stage: &Stage, terminal: &Terminal) -> Result<()> {
         ),
         (
             "make a version at the remote: it is followed within 5 s",
-            format!("{}\n{}", stage.remote().variables(), Remote::create_command(SMTP_RELAY, value)),
+            format!("{}\n{}", stage.remote().variables().join("\n"), Remote::create_command(SMTP_RELAY, value)),
         ),
         (
             "let the remote fail: the value stays, the condition tells",

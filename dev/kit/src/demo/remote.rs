@@ -47,8 +47,8 @@ impl Remote {
     }
 
     /// The shell variables that the commands use.
-    pub(super) fn variables(&self) -> String {
-        format!("SECRETS={}\nLOGIN=user-{USER_ID}:{PERSONAL_ACCESS_TOKEN}", self.url)
+    pub(super) fn variables(&self) -> [String; 2] {
+        [format!("SECRETS={}", self.url), format!("LOGIN=user-{USER_ID}:{PERSONAL_ACCESS_TOKEN}")]
     }
 
     /// The command that lists a secret's versions with their values.
@@ -71,7 +71,7 @@ impl Remote {
     pub(super) fn create_command(secret: &str, value: &str) -> String {
         let value = STANDARD.encode(value);
         format!(
-            "curl -s -u $LOGIN \"$SECRETS/{secret}/versions\" --json '{{\"value\": \"{value}\"}}' |\n    \
+            "curl -s -u $LOGIN \"$SECRETS/{secret}/versions\" \\\n    --json '{{\"value\": \"{value}\"}}' |\n    \
              jq -c '{{version, status}}'"
         )
     }

@@ -37,9 +37,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Builds or finds all binaries, starts what is ours, and looks at a cluster that is not.
+    /// Builds or finds all binaries (silently: `make` has done so before), starts what is ours, and looks at a cluster that is not.
     pub(super) async fn prepare(kubeconfig: Option<&Path>, terminal: &Terminal) -> Result<Self> {
-        terminal.say("Compiling what is missing of the operator and the simulator.");
         binaries::path(RELEASE, Profile::Dev).await?;
         let ground = if let Some(kubeconfig) = kubeconfig {
             Ground::Theirs(Cluster::existing(kubeconfig).await?)
@@ -166,13 +165,16 @@ impl Stage {
         let output = self.cluster().shell(&root(), script).await?;
         terminal.output(&output.stdout);
         terminal.output(&output.stderr);
-        output.ok()
+        if !output.success() {
+            bail!("the last command ended with code {}", output.status);
+        }
+        Ok(output.stdout)
     }
 
-    /// Says what went wrong and where to look.
-    pub(super) fn explain(&self, terminal: &Terminal, error: &anyhow::Error) {
+    /// Shows where to look. What went wrong is said at the very end.
+    pub(super) fn explain(&self, terminal: &Terminal) {
         terminal.say("");
-        terminal.problem(&format!("The demo failed: {error:#}"));
+        terminal.problem("The story did not go as it should.");
         if let Some(operator) = &self.operator {
             terminal.say(&operator.process().log_tail());
         }

@@ -58,7 +58,9 @@ impl Teller<'_> {
         let ns = self.ns;
         self.terminal.heading("2. A managed SecretVersion creates a version at the remote");
         self.terminal.say("The remote has one version of the secret db-password, made by somebody else:");
-        self.terminal.command(&self.stage.remote().variables());
+        for variable in self.stage.remote().variables() {
+            self.terminal.command(&variable);
+        }
         self.versions(DB_PASSWORD).await?;
         self.terminal.say("");
         self.terminal.say("A Secret of ours is to be the next one:");
@@ -83,13 +85,12 @@ impl Teller<'_> {
     async fn rotate(&self) -> Result<()> {
         let ns = self.ns;
         self.terminal.heading("3. The source changes: one new version");
+        self.terminal.say("Secrets are watched, so the operator knows at once:");
         self.run(&format!(
             "kubectl patch secret db-admin -n {ns} -p '{{\"stringData\":{{\"password\":\"second-password\"}}}}'"
         ))
         .await?;
-        self.run(&format!("kubectl wait -n {ns} sv/db-password --for=jsonpath={{.status.version}}=3 --timeout=30s"))
-            .await?;
-        self.ready("db-password").await?;
+        self.reaches("db-password", "version", "3").await?;
         self.expect_versions(DB_PASSWORD, &[(1, "active"), (2, "active"), (3, "active")]).await?;
         self.value("db-password", "second-password").await
     }
@@ -100,7 +101,12 @@ impl Teller<'_> {
         self.credential("no-longer-valid").await?;
         self.run(&format!("kubectl wait -n {ns} sv/db-password --for=condition=Ready=False --timeout=30s")).await?;
         self.get().await?;
-        self.run(&format!("kubectl describe sv db-password -n {ns}")).await?;
+        let conditions = r#"{range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}"#;
+        self.run(&format!("kubectl get sv db-password -n {ns} -o jsonpath='{conditions}'")).await?;
+        self.run(&format!("kubectl get abejaconnections -n {ns}")).await?;
+        self.run(&format!("kubectl events -n {ns} --for=sv/db-password")).await?;
+        self.terminal.say("");
+        self.terminal.say("The last good value is where it was:");
         self.value("db-password", "second-password").await
     }
 
@@ -117,23 +123,19 @@ impl Teller<'_> {
     async fn switch(&self) -> Result<()> {
         let ns = self.ns;
         self.terminal.heading("6. The version is switched off and on");
+        self.terminal.say("What is wanted of the version is a field of the resource:");
         for (state, status) in [("Inactive", "inactive"), ("Active", "active")] {
             self.run(&format!(
                 "kubectl patch sv db-password -n {ns} --type=merge -p '{{\"spec\":{{\"state\":\"{state}\"}}}}'"
             ))
             .await?;
-            self.run(&format!(
-                "kubectl wait -n {ns} sv/db-password --for=jsonpath={{.status.state}}={state} --timeout=30s"
-            ))
-            .await?;
-            self.ready("db-password").await?;
+            self.reaches("db-password", "state", state).await?;
             self.expect_versions(DB_PASSWORD, &[(1, "active"), (2, "active"), (3, status)]).await?;
         }
         self.get().await
     }
 
     async fn follow(&self) -> Result<()> {
-        let ns = self.ns;
         self.terminal.heading("7. An observed SecretVersion follows what others make");
         self.terminal.say("Its value is a JSON object, and each key of the Secret takes one property of it:");
         self.apply(
@@ -150,8 +152,7 @@ impl Teller<'_> {
         let value = r#"{"user":"mailer","pass":"third-relay-password"}"#;
         self.terminal.command(&Remote::create_command(SMTP_RELAY, value));
         self.terminal.output(&self.stage.remote().create(SMTP_RELAY, value).await?);
-        self.run(&format!("kubectl wait -n {ns} sv/smtp --for=jsonpath={{.status.version}}=3 --timeout=30s")).await?;
-        self.ready("smtp").await?;
+        self.reaches("smtp", "version", "3").await?;
         self.keys("smtp", "password: third-relay-password").await?;
         self.get().await
     }
@@ -159,17 +160,20 @@ impl Teller<'_> {
     async fn delete(&self) -> Result<()> {
         let ns = self.ns;
         self.terminal.heading("8. The resource goes, and with it the versions that it created");
+        self.terminal.say("Version 1 was made by somebody else, and stays:");
         self.run(&format!("kubectl delete sv db-password -n {ns} --timeout=60s")).await?;
         self.expect_versions(DB_PASSWORD, &[(1, "active")]).await?;
         if self.stage.collects_garbage() {
             self.terminal.say("");
-            self.terminal.say("Its Secret goes too. The source, which is the user's own, stays:");
-            self.run(&format!("kubectl wait -n {ns} secret/db-password --for=delete --timeout=60s")).await?;
+            self.terminal.say("Its Secret goes too (a cluster may need half a minute to know a new kind of owner):");
+            self.run(&format!("kubectl wait -n {ns} secret/db-password --for=delete --timeout=120s")).await?;
         } else {
             self.terminal.say("");
             self.terminal
                 .say("Its Secret stays here: KUBEBUILDER_ASSETS has no kube-controller-manager to collect it.");
         }
+        self.terminal.say("");
+        self.terminal.say("The source, which is the user's own, stays:");
         self.run(&format!("kubectl get secrets,sv -n {ns}")).await?;
         self.terminal.say("");
         Ok(())
@@ -186,6 +190,14 @@ impl Teller<'_> {
 
     async fn ready(&self, name: &str) -> Result<()> {
         self.run(&format!("kubectl wait -n {} sv/{name} --for=condition=Ready --timeout=60s", self.ns)).await?;
+        Ok(())
+    }
+
+    /// Waits for a field of the status. The Secret is written before the status tells of it.
+    async fn reaches(&self, name: &str, field: &str, value: &str) -> Result<()> {
+        let ns = self.ns;
+        let condition = format!("--for=jsonpath='{{.status.{field}}}'={value}");
+        self.run(&format!("kubectl wait -n {ns} sv/{name} {condition} --timeout=30s")).await?;
         Ok(())
     }
 

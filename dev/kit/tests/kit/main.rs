@@ -3,6 +3,7 @@
 
 mod cache;
 mod controlplane;
+mod demo;
 mod process;
 mod proxy;
 mod run_dir;
