@@ -83,6 +83,7 @@ fn whole_status() -> SecretVersionStatus {
             attempts: 2,
             timeout_seconds: 30,
             started_at: TIME.into(),
+            withdrawn: true,
             earlier: vec![EarlierIntent { digest: DIGEST.into(), baseline: baseline() }; 4],
         }),
         target: Some(seen("db-password")),
