@@ -144,6 +144,21 @@ fn is_own_machine(host: &Host<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    /// Places are compared as texts, and both spellings end up in them.
+    #[test]
+    fn the_client_spells_an_endpoint_the_same() {
+        for text in [
+            "https://api.abeja.io",
+            "https://API.abeja.io:443/",
+            "http://127.0.0.1:8300",
+            "https://h:8443/",
+            "http://[::1]:80",
+        ] {
+            let endpoint = Endpoint::parse(text, true).unwrap();
+            assert_eq!(crate::remote::base_url(endpoint.as_str(), true).unwrap(), endpoint.as_str(), "{text}");
+        }
+    }
+
     use super::*;
 
     #[test]

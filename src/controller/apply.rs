@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{SecretVersionStatus, VersionState};
 use crate::domain::class::Class;
-use crate::domain::create::{Outcome, SEND_WINDOW, classify};
+use crate::domain::create::{Outcome, SEND_WINDOW, classify, refused_for_good};
 use crate::domain::observed::{SendFailure, Sent, Side, Trouble};
 use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Event};
@@ -174,7 +174,13 @@ async fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
             let note = format!("created version {} ({})", version.number, version.id);
             tell(pass, Event::normal(Reason::VersionCreated, note)).await;
         }
-        (Outcome::Rejected, _) => lock(&pass.memory).intent = Some((intent.to_owned(), FateAt::Rejected)),
+        (Outcome::Rejected, Sent::Failed(failure)) => {
+            let for_good = refused_for_good(failure);
+            let fate = if for_good { FateAt::Refused } else { FateAt::Rejected };
+            let mut memory = lock(&pass.memory);
+            memory.intent = Some((intent.to_owned(), fate));
+            memory.refused = for_good.then(|| pass.stimulus.clone());
+        }
         (Outcome::Ambiguous, Sent::Failed(failure)) => {
             warn!("the outcome of a create is not known: {}", failure.message);
         }

@@ -21,6 +21,7 @@ use crate::api::v1alpha1::{
 use crate::domain::backoff;
 use crate::domain::condition::{self, Problem};
 use crate::domain::create::has_finalizer;
+use crate::domain::decide::advice;
 use crate::domain::reason::Reason;
 use crate::remote::{self, Credential};
 use crate::secret::SecretText;
@@ -100,22 +101,19 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
 
     let loaded = load(&ctx, connection, &key).await?;
     let old = ctx.connections.entry(&key);
-    let (client, problem) = match &loaded.material {
-        Ok(config) => match old.as_ref().filter(|e| e.fingerprint == loaded.fingerprint && e.problem.is_none()) {
-            Some(same) => (same.client.clone(), None),
-            None => match remote::Client::new(config.clone()) {
-                Ok(client) => (Some(client), None),
-                Err(error) => {
-                    let reason = match &error {
-                        remote::Error::CaBundle { .. } => Reason::CaBundleInvalid,
-                        remote::Error::Url { .. } => Reason::EndpointNotAllowed,
-                        _ => Reason::CredentialNotFound,
-                    };
-                    (old.and_then(|e| e.client), Some((reason, error.to_string())))
-                }
-            },
+    let same = old.as_ref().filter(|e| e.fingerprint == loaded.fingerprint && e.problem.is_none());
+    let (client, problem) = match (&loaded.material, same) {
+        (Ok(_), Some(same)) => (same.client.clone(), None),
+        (Ok(config), None) => match remote::Client::new(config.clone()) {
+            Ok(client) => (Some(client), None),
+            Err(error) => (last_good(old.as_ref()), Some((unusable(&error), error.to_string()))),
         },
-        Err(problem) => (old.and_then(|e| e.client), Some((problem.reason, problem.message.clone()))),
+        (Err(problem), _) => (last_good(old.as_ref()), Some((problem.reason, problem.message.clone()))),
+    };
+    let known = same.filter(|e| e.refused.is_none());
+    let refused = match (&client, &problem, known) {
+        (Some(client), None, None) => refusal(client, &connection.settings().organization_id).await,
+        _ => None,
     };
 
     let want_held = !users.with_duties.is_empty() || (users.managed && !deleting);
@@ -130,9 +128,17 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
     let gone = deleting && !want_held;
 
     let watched_ca = loaded.ca_in_config_map;
-    let shown = problem.clone();
-    let entry =
-        Entry { fingerprint: loaded.fingerprint, client, problem, protected, deleting, secrets: loaded.secrets };
+    let shown = problem.clone().or_else(|| refused.clone());
+    let healthy = shown.is_none();
+    let entry = Entry {
+        fingerprint: loaded.fingerprint,
+        client,
+        problem,
+        refused,
+        protected,
+        deleting,
+        secrets: loaded.secrets,
+    };
     if ctx.connections.put(key.clone(), entry) {
         ctx.wake_resources(ctx.index.of_connection(&key));
     }
@@ -141,11 +147,31 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
     }
     write_status(&ctx, connection, shown, deleting, &users).await?;
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
-    Ok(Action::requeue(match (&loaded.material, watched_ca) {
-        (Err(_), _) => retry,
-        (Ok(_), true) => CA_INTERVAL,
-        (Ok(_), false) => INTERVAL,
+    Ok(Action::requeue(match (healthy, watched_ca) {
+        (false, _) => retry,
+        (true, true) => CA_INTERVAL,
+        (true, false) => INTERVAL,
     }))
+}
+
+/// The last client that could be made: good enough to clean up with.
+fn last_good(old: Option<&Entry>) -> Option<remote::Client> {
+    old.and_then(|entry| entry.client.clone())
+}
+
+fn unusable(error: &remote::Error) -> Reason {
+    match error {
+        remote::Error::CaBundle { .. } => Reason::CaBundleInvalid,
+        remote::Error::Url { .. } => Reason::EndpointNotAllowed,
+        _ => Reason::CredentialNotFound,
+    }
+}
+
+/// What the remote says against the credential. Resources use the connection all the same, and say themselves what they
+/// meet: this is for whoever sets the connection up.
+async fn refusal(client: &remote::Client, organization: &str) -> Option<(Reason, String)> {
+    let error = client.probe(organization).await.err()?;
+    Some((error.reason(), format!("{error}{}", advice(error.reason()))))
 }
 
 /// The resources that use a connection.
@@ -369,7 +395,7 @@ async fn write_status<K: Connection>(
     condition::summarize(
         &mut new.conditions,
         problem.as_ref(),
-        "the credential is loaded",
+        "the remote accepts the credential",
         meta.generation,
         Timestamp::now(),
     );

@@ -47,6 +47,8 @@ pub struct Entry {
     pub client: Option<remote::Client>,
     /// What keeps it from being used.
     pub problem: Option<(Reason, String)>,
+    /// What the remote said against the credential when it was last asked.
+    pub refused: Option<(Reason, String)>,
     /// Whether it has our finalizer and is not being deleted.
     pub protected: bool,
     /// Whether it is being deleted.

@@ -25,6 +25,8 @@ pub enum FateAt {
     NotSent,
     /// Refused by the remote.
     Rejected,
+    /// Refused by the remote for good.
+    Refused,
     /// Sent; the request ended then.
     Ambiguous(Instant),
     /// Found; first seen then.
@@ -62,6 +64,8 @@ pub struct Memory {
     pub hold: Option<(Instant, Stimulus)>,
     /// The refresh tick that was last served.
     pub tick: Option<i128>,
+    /// What was so when the remote refused a create for good.
+    pub refused: Option<Stimulus>,
     /// The resource as this process last wrote it, and the resource versions that it replaced.
     pub own: Option<(SecretVersion, Vec<String>)>,
     creates: f64,
@@ -85,6 +89,7 @@ impl Default for Memory {
             failures: 0,
             hold: None,
             tick: None,
+            refused: None,
             own: None,
             creates: CREATE_BURST,
             creates_at: Instant::now(),
@@ -100,6 +105,7 @@ impl Memory {
             FateAt::Fresh => Fate::Fresh,
             FateAt::NotSent => Fate::NotSent,
             FateAt::Rejected => Fate::Rejected,
+            FateAt::Refused => Fate::Refused,
             FateAt::Ambiguous(at) => Fate::Ambiguous(age(at)),
             FateAt::Found(at) => Fate::Found(age(at)),
         };

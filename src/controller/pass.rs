@@ -57,7 +57,8 @@ pub(super) struct Pass<'a> {
     pub target: Option<kube::core::ObjectMeta>,
     /// Whether the target must be read live: the cache was found to lag.
     pub read_target: bool,
-    stimulus: Stimulus,
+    /// What may end a wait early.
+    pub stimulus: Stimulus,
     lock: Option<OwnedMutexGuard<()>>,
     tick: Option<i128>,
 }
@@ -154,7 +155,27 @@ impl<'a> Pass<'a> {
         };
         pass.survey();
         pass.stimulus.claimed = pass.observed.owner != Owner::This;
+        pass.try_what_was_refused();
         pass
+    }
+
+    /// What the remote refused for good is tried again once source, spec or connection changed.
+    fn try_what_was_refused(&mut self) {
+        {
+            let mut memory = lock(&self.memory);
+            let same = memory
+                .refused
+                .as_ref()
+                .is_none_or(|then| then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref()));
+            if same {
+                return;
+            }
+            memory.refused = None;
+            if let Some((_, fate @ FateAt::Refused)) = &mut memory.intent {
+                *fate = FateAt::Rejected;
+            }
+        }
+        self.remember();
     }
 
     /// How long nothing is tried, because the last try failed and nothing changed since.

@@ -14,7 +14,9 @@ use crate::api::v1alpha1::{
 };
 
 use super::condition::{Problem, Verdict};
-use super::decide::{forced, next_try, previous_target, rest_remote, rest_until, rest_waiting, settled, status};
+use super::decide::{
+    advice, forced, next_try, previous_target, rest_remote, rest_until, rest_waiting, settled, status,
+};
 use super::hold;
 use super::managed::source_problem;
 use super::observed::{Access, Fate, Observed, SendFailure, Sent, Sight, Source, Version};
@@ -31,6 +33,9 @@ pub const INTENT_SCHEMA: i64 = 1;
 
 /// Attempts of unknown outcome after which a person is asked.
 const MAX_ATTEMPTS: i64 = 3;
+
+/// The most versions that a record holds. At about 300 bytes each they stay far below what an object may hold.
+const MAX_HISTORY: usize = 500;
 
 /// How many replaced intents are kept.
 const EARLIER: usize = 4;
@@ -69,6 +74,11 @@ fn rejected(failure: &SendFailure) -> bool {
             Some(400 | 401 | 403 | 404 | 405 | 413 | 415 | 422) => failure.api_error,
             _ => false,
         }
+}
+
+/// Whether the same request would be refused again: the API calls it wrong in itself.
+pub fn refused_for_good(failure: &SendFailure) -> bool {
+    failure.api_error && matches!(failure.status, Some(400 | 413 | 415 | 422))
 }
 
 /// Whether a version came after a baseline.
@@ -118,14 +128,14 @@ pub(super) fn fate(o: &Observed, intent: &Intent) -> Fate {
 
 /// Whether no attempt of this change can have reached the remote.
 fn never_sent(o: &Observed, intent: &Intent) -> bool {
-    intent.attempts == 1 && matches!(fate(o, intent), Fate::Fresh | Fate::NotSent | Fate::Rejected)
+    intent.attempts == 1 && matches!(fate(o, intent), Fate::Fresh | Fate::NotSent | Fate::Rejected | Fate::Refused)
 }
 
 /// How much longer "none" may not be believed.
 pub(super) fn grace_left(o: &Observed, intent: &Intent) -> Duration {
     match fate(o, intent) {
         Fate::Ambiguous(age) | Fate::Found(age) => intent_grace(o, intent).saturating_sub(age),
-        Fate::Fresh | Fate::NotSent | Fate::Rejected => Duration::ZERO,
+        Fate::Fresh | Fate::NotSent | Fate::Rejected | Fate::Refused => Duration::ZERO,
     }
 }
 
@@ -158,16 +168,14 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
         events.push(status_lost_event(&versions.all));
         let equal = versions.all.iter().filter(|v| v.is_source == Sight::Equal).max_by_key(|v| v.number);
         if let Some(version) = equal {
-            let found = Found { version, origin: Origin::Referenced, create_id: None, digest, source: Some(object) };
-            return record(o, place, &found, events);
+            return reference(o, place, version, None, (digest, object), events);
         }
         if let Some(step) = hold_unknown(o, versions.all.iter().filter(|v| v.is_source == Sight::Unknown)) {
             return step;
         }
     }
     if let Some(version) = newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
-        let found = Found { version, origin: Origin::Referenced, create_id: None, digest, source: Some(object) };
-        return record(o, place, &found, events);
+        return reference(o, place, version, None, (digest, object), events);
     }
     if needs_finalizer(&o.cr) {
         return Step::Do(Effect::AddFinalizer);
@@ -243,14 +251,14 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
     match &o.seen.source {
         None => Step::Look(Look::Source),
         Some(Source::Bytes { digest, is_intent, is_last, object }) => match is_intent {
+            // Nothing changed since the remote refused it for good: what was said of it stays said.
+            Sight::Equal if fate(o, intent) == Fate::Refused => {
+                Step::Rest(Rest { status: Box::new(status(&o.cr)), wake: Wake::Refresh, events: Vec::new() })
+            }
             Sight::Equal => send_again(o, access, place, intent, digest),
             Sight::Different if *is_last == Sight::Equal => withdraw(o),
             Sight::Different => match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
-                Some(version) => {
-                    let create_id = Some(intent.id.as_str());
-                    let found = Found { version, origin: Origin::Referenced, create_id, digest, source: Some(object) };
-                    record(o, place, &found, Vec::new())
-                }
+                Some(version) => reference(o, place, version, Some(&intent.id), (digest, object), Vec::new()),
                 None => write_intent(o, access, place, baseline(&versions.all), digest, 1),
             },
             Sight::Unknown => rest_remote(
@@ -348,15 +356,17 @@ fn write_intent(o: &Observed, access: &Access, place: &Place, baseline: Baseline
 
 fn rest_rejected(o: &Observed, failure: &SendFailure) -> Step {
     let wait = o.backoff.max(failure.retry_after.unwrap_or_default());
-    let stalled = matches!(failure.status, Some(400 | 413 | 415 | 422));
-    let message = format!("the remote did not create the version: {}; {}", failure.message, next_try(o, wait));
+    let stalled = refused_for_good(failure);
+    let next = if stalled { "change the source, the spec or the connection".to_owned() } else { next_try(o, wait) };
+    let message =
+        format!("the remote did not create the version: {}{}; {next}", failure.message, advice(failure.reason));
     let reason = if stalled { Reason::CreateRejected } else { failure.reason };
     let verdict = Verdict {
         remote: Some(Problem { reason, message, stalled }),
         target: previous_target(o),
         ..Verdict::default()
     };
-    let wake = if stalled { Wake::Backoff(super::backoff::LONGEST) } else { Wake::Backoff(wait) };
+    let wake = if stalled { Wake::Refresh } else { Wake::Backoff(wait) };
     rest_until(o, status(&o.cr), &verdict, wake, Vec::new())
 }
 
@@ -367,6 +377,24 @@ struct Found<'a> {
     create_id: Option<&'a str>,
     digest: &'a str,
     source: Option<&'a ObjectSeen>,
+}
+
+/// Uses a version that was found with the source's value.
+fn reference(
+    o: &Observed,
+    place: &Place,
+    version: &Version,
+    create_id: Option<&str>,
+    (digest, source): (&str, &ObjectSeen),
+    mut events: Vec<Event>,
+) -> Step {
+    let note = format!(
+        "version {} ({}) holds the source's value already and is used; nothing was created",
+        version.number, version.id
+    );
+    events.push(Event::normal(Reason::VersionReferenced, note));
+    let found = Found { version, origin: Origin::Referenced, create_id, digest, source: Some(source) };
+    record(o, place, &found, events)
 }
 
 fn record_intent(
@@ -386,7 +414,7 @@ fn record_intent(
 }
 
 /// The Secret first, then one status write with record and outcome; the status also where the Secret cannot be written.
-fn record(o: &Observed, place: &Place, found: &Found<'_>, events: Vec<Event>) -> Step {
+fn record(o: &Observed, place: &Place, found: &Found<'_>, mut events: Vec<Event>) -> Step {
     let version = found.version;
     let mut next = status(&o.cr);
     note_place(&mut next, place);
@@ -395,6 +423,7 @@ fn record(o: &Observed, place: &Place, found: &Found<'_>, events: Vec<Event>) ->
     next.source = found.source.cloned();
     next.origin = Some(enter(&mut next, o, place, found));
     next.history.retain(|r| r.version_id == version.id || !o.memory.gone.contains(&r.version_id));
+    events.extend(truncate(&mut next.history, &version.id));
     let target = match hold::target(o, &version.id, Some(version), &mut next) {
         Ok(target) => target,
         Err(step) => return *step,
@@ -407,6 +436,24 @@ fn record(o: &Observed, place: &Place, found: &Found<'_>, events: Vec<Event>) ->
     let verdict = hold::verdict(o, &next, remote, target);
     let status = Box::new(settled(o, next, &verdict));
     Step::Do(Effect::WriteStatus { status, events })
+}
+
+/// Keeps the record within what an object may hold.
+fn truncate(history: &mut Vec<Record>, current: &str) -> Vec<Event> {
+    let excess = history.len().saturating_sub(MAX_HISTORY);
+    let oldest: Vec<Record> = history.iter().filter(|r| r.version_id != current).take(excess).cloned().collect();
+    history.retain(|r| !oldest.contains(r));
+    oldest
+        .iter()
+        .filter(|r| r.origin == Origin::Created)
+        .map(|r| {
+            let note = format!(
+                "version {} ({}) is no longer recorded; delete it at the remote by hand when it is not wanted",
+                r.version, r.version_id
+            );
+            Event::warning(Reason::HistoryTruncated, note)
+        })
+        .collect()
 }
 
 fn wants_other_state(o: &Observed, version: &Version) -> bool {

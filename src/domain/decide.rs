@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::api::RECONCILE_REQUESTED_AT;
-use crate::api::v1alpha1::{CreationPolicy, SecretVersion, SecretVersionStatus};
+use crate::api::v1alpha1::{CreationPolicy, RefreshPolicy, SecretVersion, SecretVersionStatus};
 
 use super::class::Class;
 use super::condition::{self, Problem, Verdict, kind};
-use super::observed::{Access, Link, NameFound, Observed, Side, Trouble};
+use super::observed::{Access, Link, Meta, NameFound, Observed, Side, Trouble};
 use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
@@ -25,6 +25,10 @@ pub fn decide(o: &Observed) -> Step {
     }
     if let Some(trouble) = &o.seen.trouble {
         return rest_trouble(o, trouble);
+    }
+    if o.target_meta == Meta::NotWatched && o.cr.spec.refresh_policy == Some(RefreshPolicy::OnChange) {
+        let message = "this installation does not watch Secrets, so changes are not seen; use refreshPolicy Periodic";
+        return rest_remote(o, Problem::stalled(Reason::SecretsNotWatched, message));
     }
     let access = match access(o) {
         Ok(access) => access,
@@ -152,6 +156,10 @@ pub(super) fn target_unmoved(o: &Observed) -> bool {
     let recorded = o.cr.status.as_ref().and_then(|s| s.target.as_ref());
     match view.policy() {
         CreationPolicy::None => recorded.is_none(),
+        // Without a watch the target is read at each refresh.
+        _ if o.target_meta == Meta::NotWatched => {
+            recorded.is_some_and(|t| t.name == view.name()) && !o.refresh_due && !forced(o)
+        }
         _ => {
             recorded.is_some_and(|t| t.name == view.name())
                 && (o.target_meta.is(recorded) || o.target_meta.is(o.memory.target_checked.as_ref()))
@@ -234,7 +242,7 @@ pub(super) fn problem(o: &Observed, trouble: &Trouble) -> (Problem, Duration) {
 }
 
 /// What a person can do about a failed call.
-fn advice(reason: Reason) -> &'static str {
+pub fn advice(reason: Reason) -> &'static str {
     match reason {
         Reason::Unauthorized => "; put a valid credential into the connection's Secret",
         Reason::Forbidden => "; give the connection's credential the rights to this secret",

@@ -222,6 +222,8 @@ pub enum Fate {
     NotSent,
     /// The remote refused it. Nothing was created.
     Rejected,
+    /// The remote refused it, and will again for as long as source, spec and connection stay as they are.
+    Refused,
     /// Sent, and the outcome is unknown: how long ago the request ended.
     Ambiguous(Duration),
     /// Found: another process, or an earlier life, wrote it. How long ago this process first saw it.

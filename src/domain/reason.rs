@@ -63,6 +63,8 @@ reasons! {
     SourceRefused,
     /// The source's value is too large for the remote.
     SourceTooLarge,
+    /// Secrets are not watched, so changes cannot be followed.
+    SecretsNotWatched,
     /// The operator's rights do not allow what is needed.
     KubernetesDenied,
     /// The apiserver did not do what was asked.
@@ -143,6 +145,8 @@ reasons! {
     NotCreatedHere,
     /// A version is kept because another resource serves it.
     VersionInUse,
+    /// The record of created versions grew too long, and the oldest left it.
+    HistoryTruncated,
     /// Versions were left at the remote when the resource went.
     VersionsRetained,
     /// Somebody else made a newer version.

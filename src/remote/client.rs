@@ -209,6 +209,19 @@ impl Client {
         .await
     }
 
+    /// Whether the credential is accepted, found out by asking for the smallest page of secrets.
+    ///
+    /// A credential that may not list secrets is accepted all the same: what it may do shows in what it is used for.
+    pub async fn probe(&self, organization: &str) -> Result<(), Error> {
+        let op = "probe";
+        let url =
+            self.under(op, &["organizations", organization, "secrets"], "offset=0&limit=1&return_secret_value=False")?;
+        match self.repeatable(Method::GET, url, None, op, ONE).await {
+            Err(error) if matches!(error.status(), Some(403 | 405)) => Ok(()),
+            answer => answer.map(|_| ()),
+        }
+    }
+
     /// One secret, with the versions that the remote embeds.
     pub async fn get_secret(&self, organization: &str, secret: &str, values: Values) -> Result<SecretInfo, Error> {
         let op = "get_secret";

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::world::World;
-use crate::api::v1alpha1::VersionState;
+use super::world::{Remote, World};
+use crate::api::v1alpha1::{Record, VersionState};
 use crate::domain::observed::{Link, Owner};
 use crate::domain::reason::Reason;
 
@@ -146,6 +146,25 @@ fn suspension_is_one_write_and_no_act() {
     world.settle();
     assert_eq!((world.values(), world.ready()), (vec!["a", "b"], true));
     assert_eq!(world.condition("Suspended").0, "");
+}
+
+#[test]
+fn a_record_that_grows_too_long_loses_its_oldest_with_a_word() {
+    let mut world = synced(&json!({}));
+    let status = world.cr.status.as_mut().unwrap();
+    let first = status.history.remove(0);
+    status.history.extend((0..500).map(|n| Record { version_id: format!("old-{n}"), ..first.clone() }));
+    status.history[499] = first;
+    let known = world.remote[0].clone();
+    world.remote.extend((0..500).map(|n| Remote { id: format!("old-{n}"), number: 0, ..known.clone() }));
+    for value in ["b", "c", "d"] {
+        world.edit_source(value);
+        world.settle();
+    }
+    assert_eq!((world.status().history.len(), world.ready()), (500, true));
+    let told: Vec<_> = world.events.iter().filter(|e| e.reason == Reason::HistoryTruncated).collect();
+    assert_eq!(told.len(), 3);
+    assert!(told[0].note.contains("old-0"));
 }
 
 #[test]

@@ -134,8 +134,18 @@ fn what_can_never_be_created_stalls() {
         let mut world = managed();
         world.post = Post::Refused(status);
         world.settle();
-        assert_eq!(world.condition("Stalled"), ("True".into(), "CreateRejected".into()));
-        assert_eq!(world.values(), [""; 0]);
+        for _ in 0..3 {
+            world.settle();
+            assert_eq!(world.condition("Stalled"), ("True".into(), "CreateRejected".into()));
+        }
+        assert_eq!(
+            (world.values().len(), world.count("create_version")),
+            (0, 1),
+            "not sent again for as long as nothing changes"
+        );
+        world.edit_source("b");
+        world.settle();
+        assert_one_each(&world, &["b"]);
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::api::v1alpha1::{CreationPolicy, ObjectSeen, Permission, SecretVersion, SecretVersionStatus, VersionState};
 use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT};
-use crate::domain::create::{Outcome, bare, classify};
+use crate::domain::create::{Outcome, bare, classify, refused_for_good};
 use crate::domain::decide::decide;
 use crate::domain::observed::{
     Access, Fate, Link, Memory, Meta, NameFound, Observed, Owner, Seen, SendFailure, Sent, Settings, Sight, Source,
@@ -108,6 +108,7 @@ enum Known {
     Fresh,
     NotSent,
     Rejected,
+    Refused,
     Ambiguous(Duration),
     Found(Duration),
 }
@@ -387,6 +388,7 @@ impl World {
                     Known::Fresh => Fate::Fresh,
                     Known::NotSent => Fate::NotSent,
                     Known::Rejected => Fate::Rejected,
+                    Known::Refused => Fate::Refused,
                     Known::Ambiguous(at) => Fate::Ambiguous(age(at)),
                     Known::Found(at) => Fate::Found(age(at)),
                 };
@@ -611,7 +613,9 @@ impl World {
         let listed = o.seen.versions.as_ref().map_or(&[][..], |v| v.all.as_slice());
         match classify(&sent, listed, &durable.baseline) {
             Outcome::Rejected => {
-                self.memory.intent = Some((intent.to_owned(), Known::Rejected));
+                let for_good = matches!(&sent, Sent::Failed(failure) if refused_for_good(failure));
+                let known = if for_good { Known::Refused } else { Known::Rejected };
+                self.memory.intent = Some((intent.to_owned(), known));
                 o.seen.sent = Some((intent.to_owned(), sent));
             }
             Outcome::Ambiguous => (o.seen.sent, o.seen.versions) = (None, None),
