@@ -4,6 +4,7 @@
 mod cache;
 mod controlplane;
 mod demo;
+mod operator;
 mod process;
 mod proxy;
 mod run_dir;
