@@ -1,0 +1,126 @@
+//! What the simulator was asked for, read as it grows, so that many can wait for it at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use kit::Simulator;
+use reqwest::Method;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Between two readings.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How long a create may be carried out after it was answered.
+const LATEST_COMMIT: SignedDuration = SignedDuration::from_secs(30);
+
+/// One request for a secret.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Entry {
+    seq: u64,
+    /// When it had been read.
+    pub(crate) at: Timestamp,
+    operation: Option<String>,
+    secret_id: Option<String>,
+    /// Whether it was answered, or its connection closed.
+    pub(crate) finished: bool,
+    /// Whether something was changed for it.
+    pub(crate) committed: bool,
+}
+
+impl Entry {
+    /// Whether it is this call.
+    pub(crate) fn is(&self, operation: &str) -> bool {
+        self.operation.as_deref() == Some(operation)
+    }
+
+    /// Whether nothing of it can change any more.
+    fn is_final(&self, now: Timestamp) -> bool {
+        let awaited = self.is("create_version") && !self.committed && now.duration_since(self.at) < LATEST_COMMIT;
+        self.finished && !awaited
+    }
+}
+
+/// The requests for one secret, oldest first.
+pub(crate) type Requests = BTreeMap<u64, Entry>;
+
+#[derive(Debug, Default)]
+struct Seen {
+    by_secret: HashMap<String, Requests>,
+    readings: usize,
+}
+
+/// The journal of one simulator.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    seen: watch::Receiver<Seen>,
+    reader: JoinHandle<()>,
+}
+
+impl Journal {
+    /// Reads from now on.
+    pub(crate) fn follow(simulator: Arc<Simulator>) -> Self {
+        let (tell, seen) = watch::channel(Seen::default());
+        Self { seen, reader: tokio::spawn(read(simulator, tell)) }
+    }
+
+    /// Waits until the requests for a secret are as asked for.
+    pub(crate) async fn until(
+        &self,
+        within: Duration,
+        what: &str,
+        secret: &str,
+        condition: impl Fn(&Requests) -> bool,
+    ) -> Result<()> {
+        let mut seen = self.seen.clone();
+        let reached = seen.wait_for(|seen| seen.by_secret.get(secret).is_some_and(&condition));
+        timeout(within, reached).await.with_context(|| format!("waited {within:?} in vain until {what}"))??;
+        Ok(())
+    }
+
+    /// Everything that was asked for a secret until now.
+    pub(crate) async fn of(&self, secret: &str) -> Result<Vec<Entry>> {
+        let mut seen = self.seen.clone();
+        // The next reading may have begun already.
+        let fresh = seen.borrow().readings + 2;
+        let seen = seen.wait_for(|seen| seen.readings >= fresh).await?;
+        Ok(seen.by_secret.get(secret).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn read(simulator: Arc<Simulator>, tell: watch::Sender<Seen>) {
+    #[derive(Deserialize)]
+    struct Page {
+        last_seq: u64,
+        entries: Vec<Entry>,
+    }
+    let mut since = 0;
+    loop {
+        let page = simulator.control(Method::GET, &format!("/journal?since={since}"), None).await;
+        // One that does not answer is asked again: who waits for it has a timeout.
+        if let Ok(Ok(page)) = page.map(serde_json::from_value::<Page>) {
+            let now = Timestamp::now();
+            let open = page.entries.iter().filter(|entry| !entry.is_final(now)).map(|entry| entry.seq - 1).min();
+            since = open.unwrap_or(page.last_seq);
+            tell.send_modify(|seen| {
+                seen.readings += 1;
+                for entry in page.entries {
+                    let secret = entry.secret_id.clone().unwrap_or_default();
+                    seen.by_secret.entry(secret).or_default().insert(entry.seq, entry);
+                }
+            });
+        }
+        sleep(PACE).await;
+    }
+}

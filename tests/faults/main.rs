@@ -1,0 +1,24 @@
+//! Faults against the promise of exactly one version per change: the real operator under the chart's ServiceAccount, a
+//! real apiserver behind a proxy that holds and cuts, and a simulator that lies, drops and delays.
+//!
+//! Each test prints a table of its rows. `SVO_FAULT_RUNS` says how often each row is run; `make faults` runs them often.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(clippy::print_stdout, reason = "the tables are what a person runs the long form for")]
+
+mod answers;
+mod journal;
+mod kills;
+mod subject;
+mod table;
+mod world;
+
+/// How often each row is run, unless `SVO_FAULT_RUNS` says otherwise.
+const RUNS: usize = 1;
+
+fn runs() -> usize {
+    match std::env::var("SVO_FAULT_RUNS") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => RUNS,
+    }
+}

@@ -1,0 +1,202 @@
+//! One operator and its surroundings: a namespace, the chart, a simulator, and a proxy before the apiserver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use kit::cluster::Namespace;
+use kit::{ControlPlane, Operator, Proxy, Simulator, install, simulator};
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use reqwest::Method;
+use secret_version_operator::api::v1alpha1::AbejaConnection;
+use serde_json::{Value, json};
+
+use crate::journal::Journal;
+use crate::subject::{CANARY, CANARY_BASE64};
+
+/// The organization of every world.
+pub(crate) const ORGANIZATION: &str = "1410000000000";
+
+/// What the operator waits, at its shortest, before it believes that a create came to nothing: its window for sending,
+/// twice the connection's timeout, and the remote's time to settle.
+pub(crate) const GRACE: Duration = Duration::from_secs(5 + 1 + 1 + 1);
+
+/// The connection's timeout. Together with the arguments of the operator below it makes [`GRACE`].
+const TIMEOUT_SECONDS: i32 = 1;
+
+/// Long enough for the busiest machine; only a test that fails waits for it.
+pub(crate) const SOON: Duration = Duration::from_mins(2);
+
+/// A running operator with everything around it.
+pub(crate) struct World<'a> {
+    // Killed in this order when dropped: none loses what it talks to before.
+    pub(crate) operator: Operator,
+    pub(crate) journal: Journal,
+    pub(crate) simulator: Arc<Simulator>,
+    pub(crate) proxy: Proxy,
+    pub(crate) client: Client,
+    pub(crate) namespace: Namespace,
+    account: String,
+    plane: &'a ControlPlane,
+    named: AtomicUsize,
+}
+
+impl<'a> World<'a> {
+    /// Starts one on a control plane, and waits until its operator is ready.
+    pub(crate) async fn start(plane: &'a ControlPlane, prefix: &str) -> Result<Self> {
+        let namespace = plane.namespace(prefix).await?;
+        let seed = json!({
+            "organizations": [{ "id": ORGANIZATION, "secrets": [] }],
+            "credentials": [{ "name": "operator", "kind": "bearer", "token": "a-token" }],
+        });
+        let simulator = Simulator::start(plane.run_dir(), &seed.to_string(), simulator::Options::default()).await?;
+        let simulator = Arc::new(simulator);
+        let values = [
+            format!("watchNamespaces={{{namespace}}}"),
+            format!("endpoints.allowed={{{}}}", simulator.url()),
+            "endpoints.allowInsecure=true".to_owned(),
+            "remoteSettleTime=1s".to_owned(),
+            // Who was killed still holds the Lease: its successor waits this long.
+            "leaderElection.leaseDuration=4s".to_owned(),
+            "leaderElection.renewDeadline=3s".to_owned(),
+            "leaderElection.retryPeriod=500ms".to_owned(),
+        ];
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let installed = install::chart(plane, &namespace, &values).await?;
+        let proxy = Proxy::start(plane).await?;
+        let mut options = installed.operator();
+        options.kubeconfig = proxy.kubeconfig(&installed.kubeconfig)?;
+        let operator = Operator::start(plane.run_dir(), &options).await?;
+        let world = Self {
+            operator,
+            journal: Journal::follow(Arc::clone(&simulator)),
+            simulator,
+            proxy,
+            client: client(plane).await?,
+            namespace,
+            account: installed.service_account,
+            plane,
+            named: AtomicUsize::new(0),
+        };
+        world.connect().await?;
+        Ok(world)
+    }
+
+    /// Makes the connection `remote` and its credential.
+    async fn connect(&self) -> Result<()> {
+        let credential = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "credential" },
+            "stringData": { "token": "a-token" },
+        });
+        self.create::<k8s_openapi::api::core::v1::Secret>(credential).await?;
+        self.create::<AbejaConnection>(json!({
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "AbejaConnection", "metadata": { "name": "remote" },
+            "spec": {
+                "url": self.simulator.url(), "organizationId": ORGANIZATION, "timeoutSeconds": TIMEOUT_SECONDS,
+                "auth": { "token": { "secretRef": { "name": "credential" } } },
+            },
+        }))
+        .await
+    }
+
+    /// The API of a kind in the world's namespace, as the administrator.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates an object.
+    pub(crate) async fn create<K>(&self, object: Value) -> Result<()>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + serde::de::DeserializeOwned
+            + serde::Serialize
+            + Clone
+            + std::fmt::Debug,
+    {
+        self.api::<K>().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        Ok(())
+    }
+
+    /// A number that nothing else in this world has.
+    pub(crate) fn number(&self) -> usize {
+        self.named.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes a secret at the remote, and gives its id.
+    pub(crate) async fn remote_secret(&self, name: &str) -> Result<String> {
+        let edit = json!({ "create": { "organization_id": ORGANIZATION, "name": name } });
+        let made = self.simulator.control(Method::POST, "/secrets", Some(&edit)).await?;
+        Ok(made["id"].as_str().context("a secret without an id")?.to_owned())
+    }
+
+    /// Scripts a fault for one call on one secret; `times` absent: for ever.
+    pub(crate) async fn fault(&self, operation: &str, secret: &str, times: Option<u64>, action: &Value) -> Result<()> {
+        let mut fault = json!({ "match": { "operation": operation, "secret_id": secret }, "action": action });
+        if let Some(times) = times {
+            fault["count"] = times.into();
+        }
+        self.simulator.add_fault(&fault).await?;
+        Ok(())
+    }
+
+    /// Kills the operator, with no time to say anything.
+    pub(crate) fn kill(&self) -> Result<()> {
+        self.operator.process().kill()
+    }
+
+    /// Waits until the operator has asked for this secret `times` times from now on.
+    pub(crate) async fn refreshes(&self, secret: &str, times: usize) -> Result<()> {
+        let before = self.journal.of(secret).await?.len();
+        self.journal.until(SOON, "it was refreshed", secret, |requests| requests.len() >= before + times).await
+    }
+
+    /// Holds the world to rest: while each of these secrets is refreshed three times, nothing is written to the
+    /// apiserver, events included. Leases are renewed for ever.
+    pub(crate) async fn is_quiet(&self, secrets: &[String]) -> Result<()> {
+        let refreshes = |times| try_join_all(secrets.iter().map(move |secret| self.refreshes(secret, times)));
+        // What was begun may end.
+        refreshes(1).await?;
+        let before = self.proxy.writes();
+        refreshes(3).await?;
+        let written = self.proxy.writes() - before;
+        ensure!(written == 0, "{written} writes to the apiserver in three refreshes of {} resources", secrets.len());
+        Ok(())
+    }
+
+    /// What must hold of every world at its end: nothing was refused to the operator, and no value went astray.
+    pub(crate) async fn is_clean(&self) -> Result<()> {
+        let denied = self.plane.audit()?.service_account(&self.namespace, &self.account).denied();
+        ensure!(denied.is_empty(), "denied: {:?}", denied.events());
+        let log = std::fs::read(self.operator.process().log())?;
+        let events = self.plane.kubectl(&["get", "events", "-n", &self.namespace, "-o", "json"]).await?.ok()?;
+        let resources = self.plane.kubectl(&["get", "abeja", "-n", &self.namespace, "-o", "json"]).await?.ok()?;
+        let metrics = self.operator.metrics().await?;
+        for (place, text) in [
+            ("log", &log[..]),
+            ("events", events.as_bytes()),
+            ("resources", resources.as_bytes()),
+            ("metrics", metrics.as_bytes()),
+        ] {
+            let text = String::from_utf8_lossy(text);
+            ensure!(!text.contains(CANARY) && !text.contains(CANARY_BASE64), "a value is in the {place}");
+            ensure!(!text.contains(" panicked at "), "a panic is in the {place}");
+        }
+        Ok(())
+    }
+}
+
+/// A client of the administrator.
+async fn client(plane: &ControlPlane) -> Result<Client> {
+    // As main does; another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig_admin())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
