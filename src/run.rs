@@ -146,7 +146,7 @@ async fn keyring(client: &kube::Client, config: &Config) -> anyhow::Result<Keyri
                 Ok(_) => info!(namespace, name = DIGEST_KEYS, "made the key of digests"),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(refused) => {
-                    error!(code = code(&refused), "the key of digests cannot be written, so nothing is done yet")
+                    error!(code = code(&refused), "the key of digests cannot be written, so nothing is done yet");
                 }
             },
             Err(refused) => error!(code = code(&refused), "the key of digests cannot be read, so nothing is done yet"),

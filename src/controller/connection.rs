@@ -32,11 +32,11 @@ use super::error::Error;
 use super::index::{ConnectionKey, Key};
 use super::patch;
 
-/// How often certificates in a ConfigMap, which is not watched, are read again.
-const CA_INTERVAL: Duration = Duration::from_secs(60);
+/// How often certificates in a `ConfigMap`, which is not watched, are read again.
+const CA_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often everything else is looked at again, though nothing said that it changed.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_mins(10);
 
 /// What both kinds of connection have.
 pub(super) trait Connection:

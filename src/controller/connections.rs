@@ -74,12 +74,12 @@ pub struct View {
 impl Connections {
     /// Connections over watch caches, with nothing looked into yet.
     pub fn new(
-        namespaced: Store<DeserializeGuard<AbejaConnection>>,
+        own: Store<DeserializeGuard<AbejaConnection>>,
         cluster: Store<DeserializeGuard<ClusterAbejaConnection>>,
         namespaces: Store<PartialObjectMeta<Namespace>>,
         endpoints: AllowedEndpoints,
     ) -> Self {
-        Self { namespaced, cluster, namespaces, endpoints, entries: Mutex::default() }
+        Self { namespaced: own, cluster, namespaces, endpoints, entries: Mutex::default() }
     }
 
     /// The entry of a connection.

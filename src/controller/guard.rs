@@ -44,7 +44,7 @@ where
         unreadable(&*object, &ctx, kind).await;
         Err(Error::Unreadable)
     } else {
-        match tokio::time::timeout(LONGEST, AssertUnwindSafe(pass).catch_unwind()).await {
+        match tokio::time::timeout(LONGEST, AssertUnwindSafe(Box::pin(pass)).catch_unwind()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Error::Panic),
             Err(_) => Err(Error::Timeout(LONGEST)),

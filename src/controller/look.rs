@@ -226,17 +226,16 @@ pub(super) fn remote(pass: &mut Pass<'_>) -> Option<(remote::Client, String)> {
         }
         _ => None,
     });
-    match (pass.remote.clone(), organization) {
-        (Some(client), Some(organization)) => Some((client, organization)),
-        _ => {
-            pass.observed.seen.trouble = Some(Trouble {
-                side: Side::Remote,
-                class: Class::Bug,
-                reason: Reason::InternalError,
-                message: "a look at the remote was decided without a connection".to_owned(),
-            });
-            None
-        }
+    if let (Some(client), Some(organization)) = (pass.remote.clone(), organization) {
+        Some((client, organization))
+    } else {
+        pass.observed.seen.trouble = Some(Trouble {
+            side: Side::Remote,
+            class: Class::Bug,
+            reason: Reason::InternalError,
+            message: "a look at the remote was decided without a connection".to_owned(),
+        });
+        None
     }
 }
 

@@ -366,25 +366,22 @@ impl<'a> Pass<'a> {
         }
         let source = self.source.as_ref().map(|(bytes, _)| bytes);
         for version in self.observed.seen.all_mut() {
-            match self.values.get(&version.id) {
-                Some(ServedValue::Bytes(bytes)) => {
-                    version.digest = Some(keyring.digest(&place, bytes));
-                    version.is_source = match source {
-                        Some(source) if source == bytes => Sight::Equal,
-                        Some(_) => Sight::Different,
-                        None => Sight::Unknown,
-                    };
-                    version.is_intent = beside(intent.map(|i| i.digest.as_str()), bytes);
-                    let earlier = intent.into_iter().flat_map(|i| &i.earlier);
-                    let mut earlier = earlier.map(|e| beside(Some(&e.digest), bytes));
-                    version.is_earlier =
-                        if earlier.any(|sight| sight == Sight::Equal) { Sight::Equal } else { Sight::Different };
-                }
-                _ => {
-                    version.digest = None;
-                    (version.is_source, version.is_intent, version.is_earlier) =
-                        (Sight::Unknown, Sight::Unknown, Sight::Unknown);
-                }
+            if let Some(ServedValue::Bytes(bytes)) = self.values.get(&version.id) {
+                version.digest = Some(keyring.digest(&place, bytes));
+                version.is_source = match source {
+                    Some(source) if source == bytes => Sight::Equal,
+                    Some(_) => Sight::Different,
+                    None => Sight::Unknown,
+                };
+                version.is_intent = beside(intent.map(|i| i.digest.as_str()), bytes);
+                let earlier = intent.into_iter().flat_map(|i| &i.earlier);
+                let mut earlier = earlier.map(|e| beside(Some(&e.digest), bytes));
+                version.is_earlier =
+                    if earlier.any(|sight| sight == Sight::Equal) { Sight::Equal } else { Sight::Different };
+            } else {
+                version.digest = None;
+                (version.is_source, version.is_intent, version.is_earlier) =
+                    (Sight::Unknown, Sight::Unknown, Sight::Unknown);
             }
         }
     }
@@ -431,10 +428,10 @@ fn place_of(ctx: &Ctx, cr: &SecretVersion) -> Option<Place> {
 
 /// Notes what this pass sees for the first time.
 fn note_sights(memory: &mut super::memory::Memory, cr: &SecretVersion, view: &View, now: Instant) {
-    if let Some(intent) = cr.status.as_ref().and_then(|s| s.create.as_ref()) {
-        if memory.intent.as_ref().is_none_or(|(id, _)| *id != intent.id) {
-            memory.intent = Some((intent.id.clone(), FateAt::Found(now)));
-        }
+    if let Some(intent) = cr.status.as_ref().and_then(|s| s.create.as_ref())
+        && memory.intent.as_ref().is_none_or(|(id, _)| *id != intent.id)
+    {
+        memory.intent = Some((intent.id.clone(), FateAt::Found(now)));
     }
     if !bare(cr) {
         memory.bare_since = None;

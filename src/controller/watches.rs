@@ -62,19 +62,14 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
     let (resources, resources_writer) = reflector::store();
     let (namespaced, namespaced_writer) = reflector::store();
     let (cluster, cluster_writer) = reflector::store();
-    let (namespaces, namespaces_writer) = reflector::store();
+    let (all_namespaces, namespaces_writer) = reflector::store();
     let (wake_resources, woken_resources) = unbounded();
     let (wake_namespaced, woken_namespaced) = unbounded();
     let (wake_cluster, woken_cluster) = unbounded();
     let ctx = Arc::new(Ctx {
         events: Events::new(client.clone(), &config.identity),
         secrets: SecretCache::new(scope.secret_streams.len()),
-        connections: Connections::new(
-            namespaced.clone(),
-            cluster.clone(),
-            namespaces.clone(),
-            config.endpoints.clone(),
-        ),
+        connections: Connections::new(namespaced.clone(), cluster.clone(), all_namespaces, config.endpoints.clone()),
         cluster_namespace: config.cluster_resource_namespace(&client).to_owned(),
         default_interval: config.default_refresh_interval,
         settle: config.remote_settle_time,
@@ -223,6 +218,7 @@ impl Queue<'_> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the queue passes them so")]
 fn error_policy<K: Resource<DynamicType = ()>>(object: Arc<DeserializeGuard<K>>, error: &Error, _: Arc<Ctx>) -> Action
 where
     DeserializeGuard<K>: Resource,
@@ -243,7 +239,7 @@ async fn reconcile_resource(object: Arc<DeserializeGuard<SecretVersion>>, ctx: A
     let pass = async {
         ctx.caches_filled().await;
         match &object.0 {
-            Ok(cr) => pass::reconcile(&ctx, cr).await,
+            Ok(cr) => Box::pin(pass::reconcile(&ctx, cr)).await,
             Err(_) => Err(Error::Unreadable),
         }
     };
@@ -264,10 +260,10 @@ fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
     match event {
         Event::Init => ctx.index.begin_list(),
         Event::InitApply(object) | Event::Apply(object) => {
-            if let Ok(cr) = &object.0 {
-                if ctx.index.insert(Key::of(cr), Links::of(cr)) {
-                    ctx.wake_connection(&ConnectionKey::of(cr));
-                }
+            if let Ok(cr) = &object.0
+                && ctx.index.insert(Key::of(cr), Links::of(cr))
+            {
+                ctx.wake_connection(&ConnectionKey::of(cr));
             }
         }
         Event::Delete(object) => {
@@ -360,7 +356,7 @@ async fn announce_readiness(ctx: Arc<Ctx>, health: Health, shutdown: Cancellatio
         health.set_caches(true);
         loop {
             health.beat();
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
         }
     };
     tokio::select! {

@@ -11,14 +11,14 @@ use super::refresh::spread;
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The longest wait.
-pub const LONGEST: Duration = Duration::from_secs(300);
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// The wait after this many failures in a row: doubling from a second to five minutes, up to a fifth shorter by a share
 /// that follows from the UID and the count, so that fleets spread and tests repeat.
 pub fn delay(failures: u32, uid: &str) -> Duration {
     let full = FIRST.saturating_mul(1_u32 << failures.min(16)).min(LONGEST);
     let share = spread(&format!("{uid}/{failures}")) % 200;
-    full - full.mul_f64(f64::from(u32::try_from(share).unwrap_or(0)) / 1000.0)
+    full.mul_f64(1.0 - f64::from(u32::try_from(share).unwrap_or(0)) / 1000.0)
 }
 
 /// Everything whose change is a reason to try again at once.

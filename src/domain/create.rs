@@ -61,9 +61,8 @@ pub fn classify(sent: &Sent, listed_before: &[Version], baseline: &Baseline) -> 
         Sent::TooLate => Outcome::NotSent,
         Sent::Answered(version) if listed_before.iter().any(|v| v.id == version.id) => Outcome::Referenced,
         Sent::Answered(version) if later(version, baseline) => Outcome::Created,
-        Sent::Answered(_) => Outcome::Ambiguous,
         Sent::Failed(failure) if rejected(failure) => Outcome::Rejected,
-        Sent::Failed(_) => Outcome::Ambiguous,
+        Sent::Answered(_) | Sent::Failed(_) => Outcome::Ambiguous,
     }
 }
 
@@ -230,7 +229,7 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
             );
             return record_intent(o, place, intent, one, origin, vec![event]);
         }
-        [several @ ..] => {
+        several => {
             let Some(lowest) = several.iter().min_by_key(|v| v.number) else { return Step::Look(Look::Live) };
             return record_intent(o, place, intent, lowest, Origin::Referenced, vec![ambiguous_event(several)]);
         }

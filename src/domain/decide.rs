@@ -73,10 +73,7 @@ pub(super) fn place(o: &Observed, access: &Access) -> Result<Place, Box<Step>> {
         (Some(id), _) => id.clone(),
         (None, Some(name)) => match status(&o.cr).secret_id {
             Some(pinned) => pinned,
-            None => match found(o, name) {
-                Ok(id) => id,
-                Err(step) => return Err(step),
-            },
+            None => found(o, name)?,
         },
         (None, None) => {
             let message = "remoteRef names no secret; set secretId or secretName";

@@ -13,7 +13,7 @@ use super::reason::Reason;
 use super::step::{Effect, Event, Look, Rest, Step, Wake};
 
 /// For how long the credential must have been gone before a resource of a namespace that is being deleted is let go.
-const LET_GO_AFTER: Duration = Duration::from_secs(600);
+const LET_GO_AFTER: Duration = Duration::from_mins(10);
 
 /// The next step for a resource that is being deleted.
 pub(super) fn decide(o: &Observed) -> Step {
@@ -123,8 +123,7 @@ fn resolve(o: &Observed, place: &Place, intent: &Intent) -> Option<Step> {
     }
     let (equal, unknown) = candidates(o, intent);
     let (origin, events) = match equal.as_slice() {
-        [] => (Origin::Created, Vec::new()),
-        [_] => (Origin::Created, Vec::new()),
+        [] | [_] => (Origin::Created, Vec::new()),
         several => (Origin::Referenced, vec![create::ambiguous_event(several)]),
     };
     if let Some(version) = equal.iter().min_by_key(|v| v.number) {

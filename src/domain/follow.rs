@@ -58,7 +58,7 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
         return match o.seen.version.get(id) {
             None => Err(Box::new(Step::Look(Look::Version { id: id.clone() }))),
             Some(Some(version)) => Ok(version),
-            Some(None) => Err(not_found(o, format!("the remote has no version {id}"))),
+            Some(None) => Err(Box::new(not_found(o, &format!("the remote has no version {id}")))),
         };
     }
     let Some(versions) = &o.seen.versions else {
@@ -69,7 +69,7 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
             .all
             .iter()
             .find(|v| v.number == number)
-            .ok_or_else(|| not_found(o, format!("the remote has no version number {number}"))),
+            .ok_or_else(|| Box::new(not_found(o, &format!("the remote has no version number {number}")))),
         None => {
             versions.all.iter().filter(|v| v.state == VersionState::Active).max_by_key(|v| v.number).ok_or_else(|| {
                 let message =
@@ -80,7 +80,7 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
     }
 }
 
-fn not_found(o: &Observed, what: String) -> Box<Step> {
+fn not_found(o: &Observed, what: &str) -> Step {
     let message = format!("{what}; correct versionRef, or create it (the last value stays in use)");
-    Box::new(rest_remote(o, Problem::passing(Reason::VersionNotFound, message)))
+    rest_remote(o, Problem::passing(Reason::VersionNotFound, message))
 }
