@@ -175,7 +175,8 @@ impl Stage {
     pub(super) fn explain(&self, terminal: &Terminal) {
         terminal.say("");
         terminal.problem("The story did not go as it should.");
-        if let Some(operator) = &self.operator {
+        // The error of one that has ended shows its log already.
+        if let Some(operator) = self.operator.as_ref().filter(|operator| operator.process().is_running()) {
             terminal.say(&operator.process().log_tail());
         }
         let run: &Arc<RunDir> = self.cluster().run_dir();
@@ -189,9 +190,9 @@ impl Stage {
             terminal.say(&format!("Removing the namespace {} and all that came with it.", self.namespace));
             self.leave().await.context(self.left_behind())?;
         }
-        if let Some(operator) = self.operator.take() {
+        if let Some(operator) = self.operator.take().filter(|operator| operator.process().is_running()) {
             let code = operator.process().stop().await?;
-            if code != 0 && operator.process().exit_code()?.is_some() {
+            if code != 0 {
                 bail!("the operator ended with code {code}; {}", operator.process().log_tail());
             }
         }
