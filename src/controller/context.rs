@@ -15,6 +15,7 @@ use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKi
 use crate::domain::condition::{self, kind};
 use crate::domain::place::Place;
 use crate::domain::reason::Reason;
+use crate::domain::refresh::spread;
 use crate::domain::step::Event;
 use crate::lease;
 use crate::ops::events::{EventKind, Events};
@@ -132,7 +133,7 @@ impl Ctx {
     /// Tells people of something.
     pub async fn tell(&self, object: &ObjectReference, event: &Event) {
         let how = if event.warning { EventKind::Warning } else { EventKind::Normal };
-        self.events.publish(object, how, event.reason.as_str(), "Reconcile", &event.note).await;
+        self.events.publish(object, how, event.reason.as_str(), &action(&event.note), &event.note).await;
     }
 
     /// Tells people when `Ready` changed its status or reason. Work under way is not news.
@@ -150,8 +151,14 @@ impl Ctx {
             return;
         }
         let how = if now.status == "True" { EventKind::Normal } else { EventKind::Warning };
-        self.events.publish(&object.object_ref(&()), how, &now.reason, "Reconcile", &now.message).await;
+        self.events.publish(&object.object_ref(&()), how, &now.reason, &action(&now.message), &now.message).await;
     }
+}
+
+/// The action of an event. The recorder counts events of equal action and reason as one series under the first one's
+/// note; with the note's mark in it, only events that say the same are one series.
+fn action(note: &str) -> String {
+    format!("Reconcile{:016x}", spread(note))
 }
 
 /// Locks per place, and which resource this process itself has written an intent for.
