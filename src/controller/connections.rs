@@ -158,7 +158,7 @@ impl Connections {
     /// A resource's view of its connection. A resource that is being deleted may use the last good credential.
     pub fn view(&self, cr: &SecretVersion) -> View {
         let key = ConnectionKey::of(cr);
-        let none = |link, pending| View { link, client: None, fingerprint: None, pending, credential_gone: false };
+        let none = |link, pending| View { link, client: None, fingerprint: None, pending, credential_gone: !pending };
         let Some(settings) = self.settings(&key) else { return none(Link::NotFound { revoked: false }, false) };
         let pinned = cr.status.as_ref().and_then(|s| s.secret_id.as_deref());
         let secret_id = cr.spec.remote_ref.secret_id.as_deref().or(pinned);

@@ -176,9 +176,6 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
     if let Some(version) = newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
         return reference(o, place, version, None, (digest, object), events);
     }
-    if needs_finalizer(&o.cr) {
-        return Step::Do(Effect::AddFinalizer);
-    }
     write_intent(o, access, place, baseline(&versions.all), digest, 1)
 }
 
@@ -314,17 +311,34 @@ fn gate(o: &Observed, access: &Access) -> Option<Step> {
         let message = "the connection is being deleted, so no version is created; use another connection";
         return Some(rest_remote(o, Problem::passing(Reason::ConnectionDeleting, message)));
     }
-    if needs_finalizer(&o.cr) && !access.protected {
-        // The connection gets our finalizer first, which wakes this resource: too short a wait to speak of.
-        let wake = Wake::After(Duration::from_secs(2));
-        return Some(Step::Rest(Rest { status: Box::new(status(&o.cr)), wake, events: Vec::new() }));
+    if let Some(wait @ Step::Rest(_)) = finalizer(o, access) {
+        return Some(wait);
     }
     let wait = o.memory.create_wait?;
     let message = format!("the source changes faster than versions may be created; {}", next_try(o, wait));
     Some(rest_waiting(o, Problem::passing(Reason::CreateRateLimited, message), wait, Vec::new()))
 }
 
+/// The step that puts our finalizer on a resource whose deletion policy needs one. `None` where nothing is missing.
+pub(super) fn finalizer(o: &Observed, access: &Access) -> Option<Step> {
+    if o.cr.spec.deletion_policy.unwrap_or_default() == DeletionPolicy::Retain
+        || has_finalizer(&o.cr)
+        || access.deleting
+    {
+        return None;
+    }
+    if !access.protected {
+        // The connection gets our finalizer first, which wakes this resource: too short a wait to speak of.
+        let wake = Wake::After(Duration::from_secs(2));
+        return Some(Step::Rest(Rest { status: Box::new(status(&o.cr)), wake, events: Vec::new() }));
+    }
+    Some(if o.live { Step::Do(Effect::AddFinalizer) } else { Step::Look(Look::Live) })
+}
+
 fn write_intent(o: &Observed, access: &Access, place: &Place, baseline: Baseline, digest: &str, attempts: i64) -> Step {
+    if let Some(step) = finalizer(o, access) {
+        return step;
+    }
     let mut next = status(&o.cr);
     let mut earlier = Vec::new();
     if let Some(old) = next.create.take() {
@@ -521,10 +535,6 @@ pub fn bare(cr: &SecretVersion) -> bool {
 /// Whether the resource has our finalizer.
 pub fn has_finalizer(cr: &SecretVersion) -> bool {
     cr.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER)
-}
-
-fn needs_finalizer(cr: &SecretVersion) -> bool {
-    cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain && !has_finalizer(cr)
 }
 
 /// Recorded ids of this resource in this place, and whatever else this process knows to exist there.

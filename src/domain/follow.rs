@@ -29,6 +29,9 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
         Err(step) => return *step,
     };
     if let Some(state) = o.cr.spec.state.filter(|state| *state != version.state) {
+        if !o.live {
+            return Step::Look(Look::Live);
+        }
         return Step::Do(Effect::SetState { version_id: version.id.clone(), state });
     }
     let mut next = status(&o.cr);

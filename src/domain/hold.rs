@@ -1,10 +1,10 @@
 //! Holding what is recorded: the remote state, and the target Secret.
 
-use crate::api::v1alpha1::{CreationPolicy, Origin, SecretVersionStatus, VersionState};
+use crate::api::v1alpha1::{CreationPolicy, Origin, Record, SecretVersionStatus, VersionState};
 
 use super::condition::{Problem, Verdict, kind};
 use super::decide::{forced, previous_target, rest, rest_remote, rest_waiting, settled, status, target_unmoved};
-use super::observed::{Observed, Sent, TargetSight, Version};
+use super::observed::{Access, Observed, Sent, TargetSight, Version};
 use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
@@ -12,8 +12,16 @@ use super::step::{Effect, Event, Look, Step};
 use super::{condition, create};
 
 /// The next step for a managed resource whose source has not changed, or cannot be read.
-pub(super) fn decide(o: &Observed, place: &Place, source: Option<Problem>) -> Step {
+pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Option<Problem>) -> Step {
     let status = status(&o.cr);
+    let uid = o.cr.metadata.uid.as_deref();
+    let created = |r: &Record| r.origin == Origin::Created && Some(r.uid.as_str()) == uid;
+    if status.history.iter().any(created) {
+        // The policy may have been Retain when they were created.
+        if let Some(step) = create::finalizer(o, access) {
+            return step;
+        }
+    }
     let Some(id) = status.version_id.clone() else {
         let nothing = || Problem::passing(Reason::Progressing, "no version is recorded yet");
         return rest_remote(o, source.unwrap_or_else(nothing));

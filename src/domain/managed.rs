@@ -37,13 +37,13 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
             None => Step::Look(Look::Source),
             Some(Source::Bytes { is_last, .. }) => match changed(o, *is_last) {
                 Ok(true) => create::begin(o, access, place),
-                Ok(false) => hold::decide(o, place, None),
+                Ok(false) => hold::decide(o, access, place, None),
                 Err(step) => *step,
             },
-            Some(other) => hold::decide(o, place, source_problem(other)),
+            Some(other) => hold::decide(o, access, place, source_problem(other)),
         };
     }
-    hold::decide(o, place, None)
+    hold::decide(o, access, place, None)
 }
 
 /// Whether the source's bytes differ from those of the last change that was carried through. Where the digest cannot

@@ -122,6 +122,19 @@ fn a_connection_that_does_not_exist_blocks_rather_than_leaks() {
 }
 
 #[test]
+fn a_policy_that_comes_to_need_clean_up_brings_the_finalizer() {
+    let mut world = World::managed(&json!({"deletionPolicy": "Retain"}));
+    world.settle();
+    assert_eq!(world.count("add_finalizer"), 0);
+    world.edit_spec(|cr| cr.spec.deletion_policy = None);
+    world.settle();
+    assert_eq!((world.count("add_finalizer"), world.ready()), (1, true));
+    world.delete();
+    world.settle();
+    assert_eq!((world.exists, world.values().len()), (false, 0));
+}
+
+#[test]
 fn versions_deleted_by_somebody_else_do_not_block() {
     let mut world = mixed("Delete");
     world.remote.retain(|v| v.value == "theirs");
