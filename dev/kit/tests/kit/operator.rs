@@ -38,5 +38,5 @@ async fn the_operator_is_killed_at_a_request_of_our_choice() {
     .await
     .unwrap();
     assert_eq!(proxy.count("create", "leases"), 2);
-    assert_eq!(operator.process().stop().await.unwrap(), 0);
+    assert_eq!(operator.process().stop().await.unwrap(), 0, "{}", operator.process().log_tail());
 }
