@@ -1,4 +1,5 @@
-//! Tests on a real control plane. One control plane serves them all, each in a namespace of its own.
+//! Tests on real control planes: one that serves tests in namespaces of their own, each with what it installs there, and one
+//! with the operator installed for the whole cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
@@ -7,5 +8,8 @@ mod events;
 mod examples;
 mod installation;
 mod lease;
+mod managed;
 mod operations;
 mod rights;
+mod scene;
+mod world;

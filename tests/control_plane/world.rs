@@ -1,0 +1,133 @@
+//! The world that most tests here play in: a control plane of its own, the chart installed for the whole cluster, the
+//! simulator, and one operator as a process under the chart's ServiceAccount. Each test has a [`Scene`](crate::scene::Scene) in it.
+//!
+//! One bad object has been there from before the operator's first breath: that every other test passes shows that it
+//! harms only itself.
+
+use anyhow::{Result, ensure};
+use kit::install::{self, Installed};
+use kit::{ControlPlane, Operator, Simulator, controlplane, eventually, simulator};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::scene::SOON;
+
+/// The organization of all remote secrets, unless a test says otherwise.
+pub(crate) const ORGANIZATION: &str = "1410000000000";
+/// Another one.
+pub(crate) const OTHER_ORGANIZATION: &str = "1410000000001";
+/// A secret that another organization has, too.
+pub(crate) const OTHER_SECRET: &str = "3053595000001";
+
+/// The bearer token that may do everything.
+pub(crate) const TOKEN: &str = "canary-token-all";
+/// One that may not list the organization's secrets.
+pub(crate) const TOKEN_WITHOUT_LIST: &str = "canary-token-without-list";
+/// Id and token of a user.
+pub(crate) const USER: (&str, &str) = ("2000000000001", "canary-personal-access-token");
+/// Id and secret of a datasource.
+pub(crate) const DATASOURCE: (&str, &str) = ("2000000000002", "canary-datasource-secret");
+
+/// The namespace, and the name, of the object that no operator of this version can read.
+pub(crate) const UNREADABLE: (&str, &str) = ("unreadable", "from-another-time");
+
+/// What is shared by all scenes.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) plane: ControlPlane,
+    pub(crate) installed: Installed,
+    pub(crate) simulator: Simulator,
+    pub(crate) operator: Operator,
+}
+
+impl World {
+    /// The one that all tests share. It ends with the process.
+    pub(crate) async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Result<World, String>> = OnceCell::const_new();
+        let start = || async { Self::start().await.map_err(|error| format!("{error:#}")) };
+        SHARED.get_or_init(start).await.as_ref().unwrap()
+    }
+
+    async fn start() -> Result<Self> {
+        let plane = ControlPlane::start(controlplane::Options::default()).await?;
+        let run = plane.run_dir();
+        let simulator = Simulator::start(run, &seed(), simulator::Options::default()).await?;
+        install::crds(&plane).await?;
+        store_an_unreadable_object(&plane).await?;
+        plane.kubectl(&["create", "namespace", "operator"]).await?.ok()?;
+        let values = values(&simulator);
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        let installed = install::chart(&plane, "operator", &values).await?;
+        let operator = Operator::start(run, &installed.operator()).await?;
+        Ok(Self { plane, installed, simulator, operator })
+    }
+}
+
+/// The chart's values for a simulator. Everything is logged, so that what must not be logged can be found.
+pub(crate) fn values(simulator: &Simulator) -> [String; 4] {
+    [
+        format!("endpoints.allowed={{{}}}", simulator.url()),
+        "endpoints.allowInsecure=true".to_owned(),
+        "remoteSettleTime=1s".to_owned(),
+        "log.level=trace".to_owned(),
+    ]
+}
+
+/// Two organizations, and a credential of each kind.
+pub(crate) fn seed() -> String {
+    let bearer = |name: &str, token: &str| json!({"name": name, "kind": "bearer", "token": token});
+    let mut without_list = bearer("without-list", TOKEN_WITHOUT_LIST);
+    without_list["rights"] = json!({"refuse_list_secrets": 403});
+    json!({
+        "organizations": [
+            {"id": ORGANIZATION, "secrets": []},
+            {"id": OTHER_ORGANIZATION, "secrets": [{"id": OTHER_SECRET, "name": "elsewhere"}]},
+        ],
+        "credentials": [
+            bearer("all", TOKEN),
+            without_list,
+            {"name": "user", "kind": "user", "id": USER.0, "token": USER.1},
+            {"name": "datasource", "kind": "datasource", "id": DATASOURCE.0, "token": DATASOURCE.1},
+        ],
+    })
+    .to_string()
+}
+
+/// Stores an object as an older or newer schema may have let it in, then puts ours back.
+async fn store_an_unreadable_object(plane: &ControlPlane) -> Result<()> {
+    let crd = "crd/secretversions.secrets.abeja.io";
+    let policy = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/refreshPolicy/enum";
+    let relax = json!([{"op": "remove", "path": policy}]).to_string();
+    let restore = json!([{"op": "add", "path": policy, "value": ["Periodic", "OnChange"]}]).to_string();
+    plane.kubectl(&["patch", crd, "--type=json", "-p", &relax]).await?.ok()?;
+    let (namespace, name) = UNREADABLE;
+    plane.kubectl(&["create", "namespace", namespace]).await?.ok()?;
+    let object = json!({
+        "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "connectionRef": {"kind": "AbejaConnection", "name": "none"}, "remoteRef": {"secretId": "1"},
+            "versionRef": {"latest": "Active"}, "refreshPolicy": "Sometimes",
+        },
+    })
+    .to_string();
+    // The relaxed schema is in force a moment later.
+    eventually(SOON, "the object is admitted", || plane.kubectl_apply(&object)).await?;
+    plane.kubectl(&["patch", crd, "--type=json", "-p", &restore]).await?.ok()?;
+    eventually(SOON, "our schema is in force again", async || {
+        let apply = ["create", "--dry-run=server", "-f", "-"];
+        let another = object.replace(name, "another");
+        let answer = plane.kubectl_with_input(&apply, &another).await?;
+        ensure!(!answer.success(), "still relaxed");
+        Ok(())
+    })
+    .await
+}
+
+/// What a connection to the simulator says, but for its credential.
+pub(crate) fn connection(simulator: &Simulator) -> Value {
+    json!({
+        "url": simulator.url(), "organizationId": ORGANIZATION, "timeoutSeconds": 2, "maxRetries": 1,
+        "auth": {"token": {"secretRef": {"name": "token"}}},
+    })
+}
