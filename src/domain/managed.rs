@@ -84,7 +84,8 @@ fn source_unmoved(o: &Observed) -> bool {
     match o.source_meta {
         // Without a watch the source is read at each refresh and whenever something else is amiss.
         Meta::NotWatched => was_ready(o) && !forced(o) && !o.refresh_due,
-        _ => o.source_meta.is(recorded) || o.source_meta.is(o.memory.source_checked.as_ref()),
+        // Another spec may name another key of the same Secret, so only a pass that was well under this spec proves it.
+        _ => was_ready(o) && (o.source_meta.is(recorded) || o.source_meta.is(o.memory.source_checked.as_ref())),
     }
 }
 
@@ -94,14 +95,14 @@ pub(super) fn source_problem(source: &Source) -> Option<Problem> {
     match source {
         Source::Bytes { .. } => None,
         Source::NotFound => {
-            passing(Reason::SourceNotFound, "the source Secret does not exist; create it (the last value stays in use)")
+            passing(Reason::SourceNotFound, "the source Secret does not exist; create it (what was written before stays)")
         }
         Source::KeyNotFound => passing(
             Reason::SourceKeyNotFound,
-            "the source Secret lacks the key of valueFrom; add it (the last value stays in use)",
+            "the source Secret lacks the key of valueFrom; add it (what was written before stays)",
         ),
         Source::Empty => {
-            passing(Reason::SourceEmpty, "the source's value is empty; set it (the last value stays in use)")
+            passing(Reason::SourceEmpty, "the source's value is empty; set it (what was written before stays)")
         }
         Source::Refused(why) => Some(Problem::stalled(
             Reason::SourceRefused,
