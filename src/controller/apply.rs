@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, Preconditions};
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -16,10 +16,11 @@ use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Event};
 use crate::remote;
 
-use super::error::{Error, remote_trouble};
+use super::error::{Error, in_words, remote_trouble};
 use super::look;
 use super::memory::{FateAt, lock};
 use super::pass::Pass;
+use super::patch;
 use super::target;
 
 /// Acts, and notes the outcome.
@@ -77,7 +78,7 @@ async fn finalizer(pass: &mut Pass<'_>, wanted: bool) -> Result<(), Error> {
     let body = json!({"metadata": {
         "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers,
     }});
-    match pass.api().patch(pass.name(), &PatchParams::default(), &Patch::Merge(&body)).await {
+    match pass.api().patch(pass.name(), &patch::params(), &Patch::Merge(&body)).await {
         Ok(cr) => {
             if wanted {
                 lock(&pass.memory).finalizer_is_ours = true;
@@ -159,7 +160,7 @@ fn failure(error: &remote::Error) -> SendFailure {
         not_connected: error.not_connected(),
         retry_after: error.retry_after(),
         reason: error.reason(),
-        message: error.to_string(),
+        message: in_words(error),
     }
 }
 
@@ -232,8 +233,9 @@ async fn delete(pass: &mut Pass<'_>, id: String) {
     let (Some((remote, organization)), Some(place)) = (look::remote(pass), pass.place()) else { return };
     match remote.delete_version(&organization, &place.secret_id, &id).await {
         Ok(()) => {
+            let number = pass.observed.seen.find(&id).map_or_else(|| "?".to_owned(), |v| v.number.to_string());
             pass.ctx.metrics.remote_effect("delete_version");
-            tell(pass, Event::normal(Reason::VersionDeleted, format!("deleted version {id}"))).await;
+            tell(pass, Event::normal(Reason::VersionDeleted, format!("deleted version {number} ({id})"))).await;
             pass.observed.seen.deleted.insert(id);
         }
         // Some remotes refuse to delete what is active.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use kube::core::{DeserializeGuard, Resource};
 use kube::runtime::controller::Action;
 use serde::de::DeserializeOwned;
@@ -28,7 +28,7 @@ use crate::secret::SecretText;
 
 use super::connections::Entry;
 use super::context::Ctx;
-use super::error::Error;
+use super::error::{Error, in_words};
 use super::index::{ConnectionKey, Key};
 use super::patch;
 
@@ -171,7 +171,7 @@ fn unusable(error: &remote::Error) -> Reason {
 /// meet: this is for whoever sets the connection up.
 async fn refusal(client: &remote::Client, organization: &str) -> Option<(Reason, String)> {
     let error = client.probe(organization).await.err()?;
-    Some((error.reason(), format!("{error}{}", advice(error.reason()))))
+    Some((error.reason(), format!("{}{}", in_words(&error), advice(error.reason()))))
 }
 
 /// The resources that use a connection.
@@ -360,7 +360,7 @@ async fn set_finalizer<K: Connection>(ctx: &Ctx, connection: &K, wanted: bool) -
     let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
     let op = "write the connection's finalizer";
-    match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(&body)).await {
+    match api.patch_metadata(name, &patch::params(), &Patch::Merge(&body)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 && !wanted => Ok(()),
         Err(error) => Err(Error::kube(op, error)),
@@ -402,7 +402,7 @@ async fn write_status<K: Connection>(
     let Some(body) = patch::status(&old, &new, meta) else { return Ok(()) };
     let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(&body))
+    api.patch_status(name, &patch::params(), &Patch::Merge(&body))
         .await
         .map_err(|e| Error::kube("write the connection's status", e))?;
     ctx.tell_transition(connection, &old.conditions, &new.conditions).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Resource;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use kube::runtime::controller::Action;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -114,8 +114,7 @@ impl<'a> Pass<'a> {
         let target_meta = ctx.secrets.meta(&Key::new(&namespace, TargetView::of(&cr).name()));
         let observed = Observed {
             live: false,
-            // Times in conditions have no fractions, so what is written must have none, or it would differ from what is read.
-            now: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            now: whole_seconds(now),
             backoff,
             refresh_due,
             link: view.link,
@@ -192,6 +191,7 @@ impl<'a> Pass<'a> {
             if !self.ctx.guard.may_act() {
                 return Err(Error::LeaseLost);
             }
+            self.observed.now = whole_seconds(Timestamp::now());
             match decide(&self.observed) {
                 Step::Look(what) => {
                     debug!(?what, "look");
@@ -394,7 +394,7 @@ impl<'a> Pass<'a> {
         let old = self.observed.cr.status.clone().unwrap_or_default();
         let Some(body) = patch::status(&old, wanted, &self.observed.cr.metadata) else { return Ok(true) };
         let api = self.api();
-        let written = api.patch_status(self.name(), &PatchParams::default(), &Patch::Merge(&body)).await;
+        let written = api.patch_status(self.name(), &patch::params(), &Patch::Merge(&body)).await;
         let written = match written {
             Ok(written) => written,
             Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
@@ -405,6 +405,11 @@ impl<'a> Pass<'a> {
         self.set_cr(written, true);
         Ok(held)
     }
+}
+
+/// Times in conditions have no fractions, so what is written must have none, or it would differ from what is read.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// The Secret that a managed resource takes its value from.

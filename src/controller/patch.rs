@@ -1,8 +1,17 @@
 //! Merge patches (RFC 7396) from what is to what should be: only what differs, and guarded by UID and resource version.
 
+use kube::api::PatchParams;
 use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+/// The field manager of everything that is written.
+pub(super) const FIELD_MANAGER: &str = "secret-version-operator";
+
+/// How every patch is sent: under one name, never forced.
+pub(super) fn params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
 
 /// The patch that makes one status into another. `None` where nothing differs.
 pub(super) fn status<T: Serialize>(old: &T, new: &T, meta: &ObjectMeta) -> Option<Value> {

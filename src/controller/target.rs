@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PostParams};
 use kube::{Resource, core::ObjectMeta};
 use serde_json::{Map, Value, json};
 
@@ -25,9 +25,7 @@ use super::error::Error;
 use super::look::seen;
 use super::memory::lock;
 use super::pass::Pass;
-
-/// The field manager of everything that is written.
-pub(super) const FIELD_MANAGER: &str = "secret-version-operator";
+use super::patch::{self, FIELD_MANAGER};
 
 type Data = BTreeMap<String, Vec<u8>>;
 
@@ -263,7 +261,7 @@ async fn change(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Sec
         metadata["ownerReferences"] = json!(others.chain(ours).collect::<Vec<_>>());
     }
     let body = json!({"metadata": metadata, "data": data});
-    api(pass).patch(name, &params(), &Patch::Merge(&body)).await
+    api(pass).patch(name, &patch::params(), &Patch::Merge(&body)).await
 }
 
 async fn merge(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secret> {
@@ -275,11 +273,7 @@ async fn merge(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secr
         "metadata": {"name": name, "uid": seen.uid},
         "data": encode(desired),
     });
-    api(pass).patch(name, &params(), &Patch::Apply(&body)).await
-}
-
-fn params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    api(pass).patch(name, &patch::params(), &Patch::Apply(&body)).await
 }
 
 fn encode(data: &Data) -> Map<String, Value> {
