@@ -77,6 +77,8 @@ async fn lead(config: Config, metrics: Metrics, health: Health, shutdown: &Cance
     let setup = Setup { client, config, guard: guard.clone(), metrics, health, keyring };
     let mut controllers = tokio::spawn(controller::run(setup, stop.clone()));
     let ended = tokio::select! {
+        // Told to stop, the controllers end too: then the telling is the cause.
+        biased;
         () = shutdown.cancelled() => Ok(()),
         () = guard.lost() => Err(anyhow::anyhow!(LEASE_LOST)),
         ended = &mut controllers => {

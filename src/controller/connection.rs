@@ -379,10 +379,12 @@ async fn write_status<K: Connection>(
     let mut new = old.clone();
     let problem = match problem {
         _ if deleting => {
-            let (shown, more) =
-                (users.with_duties.iter().take(3).cloned().collect::<Vec<_>>().join(", "), users.with_duties.len());
+            let all = &users.with_duties;
+            let (first, more) =
+                (all.iter().take(3).cloned().collect::<Vec<_>>().join(", "), all.len().saturating_sub(3));
+            let others = if more > 0 { format!(" and {more} more") } else { String::new() };
             let message = format!(
-                "{more} SecretVersions still need it to clean up ({shown}); delete them, or set their deletionPolicy to Retain"
+                "still needed to clean up after SecretVersion {first}{others}; delete it, or set its deletionPolicy to Retain"
             );
             Some(Problem::passing(Reason::ConnectionDeleting, message))
         }

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tracing::{info, warn};
 
 use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
 use crate::domain::condition::{self, kind};
@@ -151,7 +152,16 @@ impl Ctx {
             return;
         }
         let how = if now.status == "True" { EventKind::Normal } else { EventKind::Warning };
-        self.events.publish(&object.object_ref(&()), how, &now.reason, &action(&now.message), &now.message).await;
+        // When the next try is belongs into the condition, which moves, and not into an event, which does not.
+        let note = now.message.split("; next try at").next().unwrap_or_default();
+        let reference = object.object_ref(&());
+        let (namespace, name) = (reference.namespace.as_deref(), reference.name.as_deref());
+        if now.status == "True" {
+            info!(namespace, name, reason = now.reason, "{note}");
+        } else {
+            warn!(namespace, name, reason = now.reason, "{note}");
+        }
+        self.events.publish(&reference, how, &now.reason, &action(note), note).await;
     }
 }
 

@@ -103,5 +103,22 @@ fn describe(error: &kube::Error) -> String {
 
 /// A failed remote call as the rules see it.
 pub(super) fn remote_trouble(error: &remote::Error) -> Trouble {
-    Trouble { side: Side::Remote, class: error.class(), reason: error.reason(), message: error.to_string() }
+    Trouble { side: Side::Remote, class: error.class(), reason: error.reason(), message: in_words(error) }
+}
+
+/// A failed remote call in a person's words: what was being done, and what came of it.
+pub(super) fn in_words(error: &remote::Error) -> String {
+    let text = error.to_string();
+    let Some((op, what)) = text.split_once(": ") else { return text };
+    let doing = match op {
+        "create_version" => "creating a version",
+        "get_version" => "reading a version",
+        "list_versions" => "listing versions",
+        "update_version" => "switching a version",
+        "delete_version" => "deleting a version",
+        "list_secrets" => "listing secrets",
+        "probe" => "trying the credential",
+        _ => return text,
+    };
+    format!("{doing}: {what}")
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::api::RECONCILE_REQUESTED_AT;
-use crate::api::v1alpha1::{CreationPolicy, RefreshPolicy, SecretVersion, SecretVersionStatus};
+use crate::api::v1alpha1::{ConnectionKind, CreationPolicy, RefreshPolicy, SecretVersion, SecretVersionStatus};
 
 use super::class::Class;
 use super::condition::{self, Problem, Verdict, kind};
@@ -47,10 +47,16 @@ pub(super) fn access(o: &Observed) -> Result<&Access, Problem> {
     match &o.link {
         Link::NotFound { .. } => Err(Problem::passing(
             Reason::ConnectionNotFound,
-            format!(
-                "{:?} {} does not exist or is not open to this resource; create it, or have its access rules extended",
-                name.kind, name.name
-            ),
+            match name.kind {
+                ConnectionKind::AbejaConnection => {
+                    format!("AbejaConnection {} does not exist in this namespace; create it", name.name)
+                }
+                ConnectionKind::ClusterAbejaConnection => format!(
+                    "ClusterAbejaConnection {} does not exist or is not open to this resource; create it, or have its access \
+                     rules extended",
+                    name.name
+                ),
+            },
         )),
         Link::NotReady { reason, message } => Err(Problem::passing(*reason, message.clone())),
         Link::Ready(access) => Ok(access),

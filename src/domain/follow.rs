@@ -76,7 +76,7 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
         None => {
             versions.all.iter().filter(|v| v.state == VersionState::Active).max_by_key(|v| v.number).ok_or_else(|| {
                 let message =
-                    "no version of the secret is active; activate one at the remote (the last value stays in use)";
+                    "no version of the secret is active; activate one at the remote (what was written before stays)";
                 Box::new(rest_remote(o, Problem::passing(Reason::NoActiveVersion, message)))
             })
         }
@@ -84,6 +84,6 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
 }
 
 fn not_found(o: &Observed, what: &str) -> Step {
-    let message = format!("{what}; correct versionRef, or create it (the last value stays in use)");
+    let message = format!("{what}; correct versionRef, or create it (what was written before stays)");
     rest_remote(o, Problem::passing(Reason::VersionNotFound, message))
 }

@@ -204,12 +204,12 @@ pub(super) fn target(
                 super::projection::ProjectionError::NotJson => Reason::ValueNotJson,
                 super::projection::ProjectionError::Missing(_) => Reason::PropertyNotFound,
             };
-            Problem::passing(reason, format!("{error} (Secret {name} keeps its last value)"))
+            Problem::passing(reason, format!("{error} (what Secret {name} held before stays)"))
         }
         TargetSight::NotServed => Problem::passing(
             Reason::ValueNotServed,
             format!(
-                "the remote did not serve the value of version {id} as base64 (Secret {name} keeps its last value)"
+                "the remote did not serve the value of version {id} as base64 (what Secret {name} held before stays)"
             ),
         ),
     };

@@ -94,9 +94,10 @@ pub(super) fn source_problem(source: &Source) -> Option<Problem> {
     let passing = |reason, message: &str| Some(Problem::passing(reason, message));
     match source {
         Source::Bytes { .. } => None,
-        Source::NotFound => {
-            passing(Reason::SourceNotFound, "the source Secret does not exist; create it (what was written before stays)")
-        }
+        Source::NotFound => passing(
+            Reason::SourceNotFound,
+            "the source Secret does not exist; create it (what was written before stays)",
+        ),
         Source::KeyNotFound => passing(
             Reason::SourceKeyNotFound,
             "the source Secret lacks the key of valueFrom; add it (what was written before stays)",

@@ -333,7 +333,8 @@ pub struct SecretVersionStatus {
     /// The versions created or referenced by this resource, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Record>,
-    /// The create that is under way, if one is.
+    /// The newest create: under way until a version in `history` names its id. Kept until the next one, so that a late
+    /// outcome can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create: Option<Intent>,
     /// The Secret as the operator last wrote it.
