@@ -14,4 +14,5 @@ mod operations;
 mod rights;
 mod scene;
 mod source;
+mod target;
 mod world;
