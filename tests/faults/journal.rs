@@ -83,6 +83,11 @@ impl Journal {
         Ok(())
     }
 
+    /// How many requests there were in all.
+    pub(crate) fn total(&self) -> usize {
+        self.seen.borrow().by_secret.values().map(BTreeMap::len).sum()
+    }
+
     /// Everything that was asked for a secret until now.
     pub(crate) async fn of(&self, secret: &str) -> Result<Vec<Entry>> {
         let mut seen = self.seen.clone();

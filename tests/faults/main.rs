@@ -9,6 +9,7 @@
 mod answers;
 mod journal;
 mod kills;
+mod quiet;
 mod subject;
 mod table;
 mod world;

@@ -55,26 +55,31 @@ impl Subject {
         json!(encoded)
     }
 
+    /// The source with its first value.
+    pub(crate) fn source_manifest(&mut self) -> Value {
+        let value = self.next_value();
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": self.source() }, "data": { "password": value },
+        })
+    }
+
+    /// The resource.
+    pub(crate) fn manifest(&self) -> Value {
+        json!({
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": self.name },
+            "spec": {
+                "connectionRef": { "kind": "AbejaConnection", "name": "remote" },
+                "remoteRef": { "secretId": self.secret_id },
+                "valueFrom": { "secretKeyRef": { "name": self.source(), "key": "password" } },
+                "refreshInterval": REFRESH,
+            },
+        })
+    }
+
     /// Applies source and resource: the first change.
     pub(crate) async fn apply(&mut self, world: &World<'_>) -> Result<()> {
-        let value = self.next_value();
-        world
-            .create::<Secret>(json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": { "name": self.source() },
-                "data": { "password": value },
-            }))
-            .await?;
-        world
-            .create::<SecretVersion>(json!({
-                "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": self.name },
-                "spec": {
-                    "connectionRef": { "kind": "AbejaConnection", "name": "remote" },
-                    "remoteRef": { "secretId": self.secret_id },
-                    "valueFrom": { "secretKeyRef": { "name": self.source(), "key": "password" } },
-                    "refreshInterval": REFRESH,
-                },
-            }))
-            .await
+        world.create::<Secret>(self.source_manifest()).await?;
+        world.create::<SecretVersion>(self.manifest()).await
     }
 
     /// Changes the source: one change more.

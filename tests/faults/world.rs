@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
+use kit::audit::{Audit, Mark};
 use kit::cluster::Namespace;
 use kit::{ControlPlane, Operator, Proxy, Simulator, install, simulator};
 use kube::api::{Api, PostParams};
@@ -157,17 +158,28 @@ impl<'a> World<'a> {
         self.journal.until(SOON, "it was refreshed", secret, |requests| requests.len() >= before + times).await
     }
 
+    /// The same for all of these secrets.
+    pub(crate) async fn all_refreshed(&self, secrets: &[String], times: usize) -> Result<()> {
+        try_join_all(secrets.iter().map(|secret| self.refreshes(secret, times))).await?;
+        Ok(())
+    }
+
     /// Holds the world to rest: while each of these secrets is refreshed three times, nothing is written to the
     /// apiserver, events included. Leases are renewed for ever.
     pub(crate) async fn is_quiet(&self, secrets: &[String]) -> Result<()> {
-        let refreshes = |times| try_join_all(secrets.iter().map(move |secret| self.refreshes(secret, times)));
         // What was begun may end.
-        refreshes(1).await?;
+        self.all_refreshed(secrets, 1).await?;
         let before = self.proxy.writes();
-        refreshes(3).await?;
+        self.all_refreshed(secrets, 3).await?;
         let written = self.proxy.writes() - before;
         ensure!(written == 0, "{written} writes to the apiserver in three refreshes of {} resources", secrets.len());
         Ok(())
+    }
+
+    /// What the operator itself has asked the apiserver to change since a mark, Leases apart.
+    pub(crate) fn writes_since(&self, mark: Mark) -> Result<Audit> {
+        let own = self.plane.audit_since(mark)?.service_account(&self.namespace, &self.account);
+        Ok(own.writes().filter(|event| event.resource != "leases"))
     }
 
     /// What must hold of every world at its end: nothing was refused to the operator, and no value went astray.
