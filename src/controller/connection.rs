@@ -187,7 +187,7 @@ impl Users {
         let all = || all.iter().filter_map(|cr| cr.0.as_ref().ok());
         let keeps = |cr: &&SecretVersion| cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain;
         let mut with_duties: Vec<String> =
-            all().filter(|cr| has_finalizer(cr)).map(|cr| Key::of(cr).to_string()).collect();
+            all().filter(|cr| has_finalizer(cr) && keeps(cr)).map(|cr| Key::of(cr).to_string()).collect();
         with_duties.sort_unstable();
         Self { managed: all().filter(|cr| cr.spec.value_from.is_some()).any(|cr| keeps(&cr)), with_duties }
     }

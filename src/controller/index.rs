@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use crate::api::v1alpha1::{ConnectionKind, SecretVersion};
+use crate::api::v1alpha1::{ConnectionKind, DeletionPolicy, SecretVersion};
 use crate::domain::projection::TargetView;
 
 /// Namespace and name of an object.
@@ -65,6 +65,8 @@ impl ConnectionKey {
 pub struct Links {
     secrets: Vec<Key>,
     connection: ConnectionKey,
+    /// Whether the connection will be needed to clean up: an edit of the policy concerns it.
+    cleans_up: bool,
     remote_secret: Option<String>,
 }
 
@@ -81,6 +83,8 @@ impl Links {
         Self {
             secrets: names.into_iter().map(|name| Key::new(namespace, name)).collect(),
             connection: ConnectionKey::of(cr),
+            cleans_up: cr.spec.value_from.is_some()
+                && cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain,
             remote_secret: cr.spec.remote_ref.secret_id.clone().or_else(|| status.and_then(|s| s.secret_id.clone())),
         }
     }

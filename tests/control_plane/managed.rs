@@ -198,6 +198,24 @@ async fn retain_leaves_the_remote_alone_and_needs_no_finalizer() {
 }
 
 #[tokio::test]
+async fn a_policy_that_is_edited_holds_for_what_was_created_before() {
+    let scene = Scene::begin("policy").await;
+    let (retained, deleted) = (scene.remote().await, scene.remote().await);
+    scene.secret("source", &[("key", b"canary-1")]).await;
+    scene.managed("retained", &retained, json!({"deletionPolicy": "Delete"})).await;
+    scene.managed("deleted", &deleted, json!({"deletionPolicy": "Retain"})).await;
+    scene.serves("retained", 1).await;
+    scene.serves("deleted", 1).await;
+    scene.edit("retained", json!({"deletionPolicy": "Retain"})).await;
+    scene.edit("deleted", json!({"deletionPolicy": null})).await;
+    scene.until("deleted", "has its finalizer", |cr: &SecretVersion| cr.metadata.finalizers.is_some()).await;
+    scene.remove::<SecretVersion>("retained").await;
+    scene.remove::<SecretVersion>("deleted").await;
+    assert_eq!((retained.numbers().await, deleted.numbers().await), (vec![(1, true)], vec![]));
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn a_suspended_resource_keeps_everything_and_does_nothing() {
     let scene = Scene::begin("suspend").await;
     let remote = synced(&scene, json!({})).await;

@@ -7,6 +7,7 @@ mod remote;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -40,7 +41,7 @@ pub(crate) const CONNECTION: &str = "remote";
 
 /// One test's part of the world.
 pub(crate) struct Scene {
-    pub(crate) world: &'static World,
+    pub(crate) world: Arc<World>,
     pub(crate) client: Client,
     pub(crate) namespace: String,
     mark: Mark,
@@ -61,21 +62,27 @@ impl<K> Object for K where
 impl Scene {
     /// A namespace with a connection to the simulator.
     pub(crate) async fn begin(prefix: &str) -> Self {
-        let scene = Self::bare(prefix).await;
+        let world = World::shared().await;
+        let namespace = world.plane.namespace(prefix).await.unwrap().to_string();
+        let mark = world.plane.audit_mark().unwrap();
+        Self::within(world, namespace, mark).await
+    }
+
+    /// The namespace of a world apart, with a connection to its simulator.
+    pub(crate) async fn apart(prefix: &str, values: &[&str]) -> Self {
+        let world = World::apart(prefix, values).await;
+        let (namespace, mark) = (world.installed.namespace.clone(), world.mark);
+        Self::within(world, namespace, mark).await
+    }
+
+    async fn within(world: Arc<World>, namespace: String, mark: Mark) -> Self {
+        let client = client(world.plane).await.unwrap();
+        let log_from = fs::read(world.operator.process().log()).unwrap().len();
+        let scene = Self { world, client, namespace, mark, log_from, ended: false };
         scene.secret("token", &[("token", world::TOKEN.as_bytes())]).await;
         let spec = world::connection(&scene.world.simulator);
         scene.create::<AbejaConnection>(CONNECTION, json!({"spec": spec})).await;
         scene
-    }
-
-    /// A namespace with nothing in it.
-    pub(crate) async fn bare(prefix: &str) -> Self {
-        let world = World::shared().await;
-        let client = client(&world.plane).await.unwrap();
-        let namespace = world.plane.namespace(prefix).await.unwrap().to_string();
-        let mark = world.plane.audit_mark().unwrap();
-        let log_from = fs::read(world.operator.process().log()).unwrap().len();
-        Self { world, client, namespace, mark, log_from, ended: false }
     }
 
     /// Looks for what no test may cause. Every scene ends with it.
@@ -241,7 +248,7 @@ impl Scene {
         let path = format!("/version?scene={:?}", std::time::Instant::now()).replace([' ', '{', '}'], "");
         let ask = http::Request::get(&path).body(Vec::new()).unwrap();
         self.client.request_text(ask).await.unwrap();
-        let plane = &self.world.plane;
+        let plane = self.world.plane;
         let account = &self.world.installed;
         eventually(SOON, "the audit log has caught up", async || {
             let all = plane.audit_since(self.mark)?;

@@ -1,10 +1,16 @@
-//! The world that most tests here play in: a control plane of its own, the chart installed for the whole cluster, the
-//! simulator, and one operator as a process under the chart's ServiceAccount. Each test has a [`Scene`](crate::scene::Scene) in it.
+//! Worlds: an installed chart, a simulator, and the operator as a process under the chart's ServiceAccount.
 //!
-//! One bad object has been there from before the operator's first breath: that every other test passes shows that it
-//! harms only itself.
+//! Most tests share one, with a control plane of its own, where the chart is installed for the whole cluster. Each test has a
+//! [`Scene`](crate::scene::Scene) in it. One bad object has been there from before the operator's first breath: that every
+//! test passes shows that it harms only itself.
+//!
+//! What would disturb others, such as a killed operator, is done in a world apart: a namespaced installation on the control
+//! plane that all tests share.
+
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use kit::audit::Mark;
 use kit::install::{self, Installed};
 use kit::{ControlPlane, Operator, Simulator, controlplane, eventually, simulator};
 use serde_json::{Value, json};
@@ -31,50 +37,64 @@ pub(crate) const DATASOURCE: (&str, &str) = ("2000000000002", "canary-datasource
 /// The namespace, and the name, of the object that no operator of this version can read.
 pub(crate) const UNREADABLE: (&str, &str) = ("unreadable", "from-another-time");
 
+/// Where the Secrets of cluster connections live, in the shared world.
+pub(crate) const OPERATOR_NAMESPACE: &str = "operator";
+
 /// What is shared by all scenes.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) plane: ControlPlane,
+    pub(crate) plane: &'static ControlPlane,
     pub(crate) installed: Installed,
     pub(crate) simulator: Simulator,
     pub(crate) operator: Operator,
+    /// Where the audit log was before the operator started.
+    pub(crate) mark: Mark,
 }
 
 impl World {
-    /// The one that all tests share. It ends with the process.
-    pub(crate) async fn shared() -> &'static Self {
-        static SHARED: OnceCell<Result<World, String>> = OnceCell::const_new();
-        let start = || async { Self::start().await.map_err(|error| format!("{error:#}")) };
-        SHARED.get_or_init(start).await.as_ref().unwrap()
+    /// The one that most tests share. It ends with the process.
+    pub(crate) async fn shared() -> Arc<Self> {
+        static SHARED: OnceCell<Result<Arc<World>, String>> = OnceCell::const_new();
+        let start = || async { Self::of_the_cluster().await.map(Arc::new).map_err(|error| format!("{error:#}")) };
+        SHARED.get_or_init(start).await.clone().unwrap()
     }
 
-    async fn start() -> Result<Self> {
-        let plane = ControlPlane::start(controlplane::Options::default()).await?;
+    async fn of_the_cluster() -> Result<Self> {
+        static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
+        let plane = PLANE.get_or_try_init(|| ControlPlane::start(controlplane::Options::default())).await?;
+        install::crds(plane).await?;
+        store_an_unreadable_object(plane).await?;
+        plane.kubectl(&["create", "namespace", OPERATOR_NAMESPACE]).await?.ok()?;
+        let token = format!("--from-literal=token={TOKEN}");
+        let create = ["create", "secret", "generic", "cluster-token", "-n", OPERATOR_NAMESPACE, &token];
+        plane.kubectl(&create).await?.ok()?;
+        Self::start(plane, OPERATOR_NAMESPACE, &[]).await
+    }
+
+    /// One of a test's own, that works in one namespace only: the release's. With values of the chart.
+    pub(crate) async fn apart(prefix: &str, values: &[&str]) -> Arc<Self> {
+        let plane = ControlPlane::shared().await.unwrap();
+        let namespace = plane.namespace(prefix).await.unwrap();
+        let watch = format!("watchNamespaces={{{namespace}}}");
+        let values = [&[watch.as_str()], values].concat();
+        Arc::new(Self::start(plane, &namespace, &values).await.unwrap())
+    }
+
+    async fn start(plane: &'static ControlPlane, namespace: &str, values: &[&str]) -> Result<Self> {
         let run = plane.run_dir();
         let simulator = Simulator::start(run, &seed(), simulator::Options::default()).await?;
-        install::crds(&plane).await?;
-        store_an_unreadable_object(&plane).await?;
-        plane.kubectl(&["create", "namespace", "operator"]).await?.ok()?;
-        let values = values(&simulator);
-        let values: Vec<_> = values.iter().map(String::as_str).collect();
-        let installed = install::chart(&plane, "operator", &values).await?;
+        let allowed = format!("endpoints.allowed={{{}}}", simulator.url());
+        // Everything is logged, so that what must not be logged can be found.
+        let own = [&allowed, "endpoints.allowInsecure=true", "remoteSettleTime=1s", "log.level=trace"];
+        let installed = install::chart(plane, namespace, &[&own, values].concat()).await?;
+        let mark = plane.audit_mark()?;
         let operator = Operator::start(run, &installed.operator()).await?;
-        Ok(Self { plane, installed, simulator, operator })
+        Ok(Self { plane, installed, simulator, operator, mark })
     }
-}
-
-/// The chart's values for a simulator. Everything is logged, so that what must not be logged can be found.
-pub(crate) fn values(simulator: &Simulator) -> [String; 4] {
-    [
-        format!("endpoints.allowed={{{}}}", simulator.url()),
-        "endpoints.allowInsecure=true".to_owned(),
-        "remoteSettleTime=1s".to_owned(),
-        "log.level=trace".to_owned(),
-    ]
 }
 
 /// Two organizations, and a credential of each kind.
-pub(crate) fn seed() -> String {
+fn seed() -> String {
     let bearer = |name: &str, token: &str| json!({"name": name, "kind": "bearer", "token": token});
     let mut without_list = bearer("without-list", TOKEN_WITHOUT_LIST);
     without_list["rights"] = json!({"refuse_list_secrets": 403});
