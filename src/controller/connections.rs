@@ -155,13 +155,22 @@ impl Connections {
         }
     }
 
+    /// Whether a resource may use its connection for a remote secret at all. What it may not is to it as if absent.
+    pub fn permits(&self, cr: &SecretVersion, secret_id: &str) -> bool {
+        self.permission(&ConnectionKey::of(cr), cr, Some(secret_id)).is_some()
+    }
+
     /// A resource's view of its connection. A resource that is being deleted may use the last good credential.
     pub fn view(&self, cr: &SecretVersion) -> View {
+        self.view_of(cr, cr.status.as_ref().and_then(|s| s.secret_id.as_deref()))
+    }
+
+    /// The same, where the remote secret's name was found to mean this id.
+    pub fn view_of(&self, cr: &SecretVersion, found: Option<&str>) -> View {
         let key = ConnectionKey::of(cr);
         let none = |link, pending| View { link, client: None, fingerprint: None, pending, credential_gone: !pending };
         let Some(settings) = self.settings(&key) else { return none(Link::NotFound { revoked: false }, false) };
-        let pinned = cr.status.as_ref().and_then(|s| s.secret_id.as_deref());
-        let secret_id = cr.spec.remote_ref.secret_id.as_deref().or(pinned);
+        let secret_id = cr.spec.remote_ref.secret_id.as_deref().or(found);
         let Some(permission) = self.permission(&key, cr, secret_id) else {
             return none(Link::NotFound { revoked: true }, false);
         };

@@ -107,7 +107,9 @@ async fn name_of(pass: &mut Pass<'_>, name: &str) {
     let Some((remote, organization)) = remote(pass) else { return };
     pass.observed.seen.name = match remote.list_secrets(&organization, Values::Omit).await {
         Ok(all) => {
-            let mut ids: Vec<String> = all.into_iter().filter(|s| s.name == name).map(|s| s.id).collect();
+            let cr = &pass.observed.cr;
+            let named = all.into_iter().filter(|s| s.name == name && pass.ctx.connections.permits(cr, &s.id));
+            let mut ids: Vec<String> = named.map(|s| s.id).collect();
             ids.sort_unstable();
             Some(match ids.len() {
                 0 => NameFound::None,
@@ -121,7 +123,11 @@ async fn name_of(pass: &mut Pass<'_>, name: &str) {
             None
         }
     };
-    // The name may lead to a secret that somebody else manages.
+    // The name may lead to a secret that may only be read, or that somebody else manages.
+    if let Some(NameFound::One(id)) = &pass.observed.seen.name {
+        let view = pass.ctx.connections.view_of(&pass.observed.cr, Some(id));
+        (pass.observed.link, pass.remote) = (view.link, view.client);
+    }
     pass.survey();
 }
 
