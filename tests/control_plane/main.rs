@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod access;
 mod admission;
 mod connection;
+mod deletion;
 mod events;
 mod examples;
 mod installation;
