@@ -3,15 +3,14 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
 use kube::api::{Api, DeleteParams, Patch, Preconditions};
-use serde_json::json;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::api::FINALIZER;
 use crate::api::v1alpha1::{SecretVersionStatus, VersionState};
 use crate::domain::class::Class;
-use crate::domain::create::{Outcome, SEND_WINDOW, classify, refused_for_good};
+use crate::domain::create::SEND_WINDOW;
 use crate::domain::observed::{SendFailure, Sent, Side, Trouble};
+use crate::domain::outcome::{Outcome, classify, refused_for_good};
 use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Event};
 use crate::remote;
@@ -70,14 +69,7 @@ async fn tell(pass: &Pass<'_>, event: Event) {
 
 async fn finalizer(pass: &mut Pass<'_>, wanted: bool) -> Result<(), Error> {
     let meta = &pass.observed.cr.metadata;
-    let mut finalizers: Vec<&str> =
-        meta.finalizers.iter().flatten().map(String::as_str).filter(|f| *f != FINALIZER).collect();
-    if wanted {
-        finalizers.push(FINALIZER);
-    }
-    let body = json!({"metadata": {
-        "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers,
-    }});
+    let body = patch::finalizer(meta, wanted);
     match pass.api().patch(pass.name(), &patch::params(), &Patch::Merge(&body)).await {
         Ok(cr) => {
             if wanted {

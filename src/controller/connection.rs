@@ -11,7 +11,6 @@ use kube::api::{Api, Patch};
 use kube::core::{DeserializeGuard, Resource};
 use kube::runtime::controller::Action;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{
@@ -349,14 +348,7 @@ fn note(fingerprint: &mut String, meta: &kube::core::ObjectMeta) {
 
 async fn set_finalizer<K: Connection>(ctx: &Ctx, connection: &K, wanted: bool) -> Result<(), Error> {
     let meta = connection.meta();
-    let mut finalizers: Vec<&str> =
-        meta.finalizers.iter().flatten().map(String::as_str).filter(|f| *f != FINALIZER).collect();
-    if wanted {
-        finalizers.push(FINALIZER);
-    }
-    let body = json!({"metadata": {
-        "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers,
-    }});
+    let body = patch::finalizer(meta, wanted);
     let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
     let op = "write the connection's finalizer";

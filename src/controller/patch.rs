@@ -5,6 +5,8 @@ use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::api::FINALIZER;
+
 /// The field manager of everything that is written.
 pub(super) const FIELD_MANAGER: &str = "secret-version-operator";
 
@@ -20,6 +22,13 @@ pub(super) fn status<T: Serialize>(old: &T, new: &T, meta: &ObjectMeta) -> Optio
         "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
         "status": changes,
     }))
+}
+
+/// The patch that puts our finalizer on an object, or takes it off, and leaves those of others.
+pub(super) fn finalizer(meta: &ObjectMeta, wanted: bool) -> Value {
+    let others = meta.finalizers.iter().flatten().map(String::as_str).filter(|f| *f != FINALIZER);
+    let finalizers: Vec<&str> = others.chain(wanted.then_some(FINALIZER)).collect();
+    json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers}})
 }
 
 fn to_value<T: Serialize>(value: &T) -> Value {

@@ -9,8 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{
-    Baseline, CreationPolicy, DeletionPolicy, EarlierIntent, Intent, ObjectSeen, Origin, Record, SecretVersion,
-    SecretVersionStatus,
+    Baseline, CreationPolicy, DeletionPolicy, EarlierIntent, Intent, Origin, SecretVersion, SecretVersionStatus,
 };
 
 use super::condition::{Problem, Verdict};
@@ -20,9 +19,11 @@ use super::decide::{
 use super::hold;
 use super::managed::source_problem;
 use super::observed::{Access, Fate, Observed, SendFailure, Sent, Sight, Source, Version};
+use super::outcome::{Outcome, classify, later, refused_for_good};
 use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
+use super::record::{note_place, record_intent, reference};
 use super::step::{Effect, Event, Look, Rest, Step, Wake};
 
 /// How long after the intent was begun the request may still be sent.
@@ -34,61 +35,8 @@ pub const INTENT_SCHEMA: i64 = 1;
 /// Attempts of unknown outcome after which a person is asked.
 const MAX_ATTEMPTS: i64 = 3;
 
-/// The most versions that a record holds. At about 300 bytes each they stay far below what an object may hold.
-const MAX_HISTORY: usize = 500;
-
 /// How many replaced intents are kept.
 const EARLIER: usize = 4;
-
-/// What became of a create request, as the protocol sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A version was created by this request.
-    Created,
-    /// The answer names a version that existed before.
-    Referenced,
-    /// Nothing was created.
-    Rejected,
-    /// Nothing was sent.
-    NotSent,
-    /// Nobody knows yet.
-    Ambiguous,
-}
-
-/// Whether a request created something: only the API's own refusal, or no connection at all, is a no.
-pub fn classify(sent: &Sent, listed_before: &[Version], baseline: &Baseline) -> Outcome {
-    match sent {
-        Sent::TooLate => Outcome::NotSent,
-        Sent::Answered(version) if listed_before.iter().any(|v| v.id == version.id) => Outcome::Referenced,
-        Sent::Answered(version) if later(version, baseline) => Outcome::Created,
-        Sent::Failed(failure) if rejected(failure) => Outcome::Rejected,
-        Sent::Answered(_) | Sent::Failed(_) => Outcome::Ambiguous,
-    }
-}
-
-fn rejected(failure: &SendFailure) -> bool {
-    failure.not_connected
-        || match failure.status {
-            Some(429) => true,
-            Some(400 | 401 | 403 | 404 | 405 | 413 | 415 | 422) => failure.api_error,
-            _ => false,
-        }
-}
-
-/// Whether the same request would be refused again: the API calls it wrong in itself.
-pub fn refused_for_good(failure: &SendFailure) -> bool {
-    failure.api_error && matches!(failure.status, Some(400 | 413 | 415 | 422))
-}
-
-/// Whether a version came after a baseline.
-pub fn later(version: &Version, baseline: &Baseline) -> bool {
-    let at = |text: &str| text.parse::<Timestamp>().ok();
-    let created_later = match (at(&version.created_at), baseline.created_at.as_deref().and_then(at)) {
-        (Some(new), Some(old)) => new > old,
-        _ => false,
-    };
-    version.number > baseline.version || created_later
-}
 
 /// The grace after which "none" may be believed: the request's window and timeouts, and the remote's time to settle,
 /// doubled per attempt.
@@ -383,137 +331,6 @@ fn rest_rejected(o: &Observed, failure: &SendFailure) -> Step {
     rest_until(o, status(&o.cr), &verdict, wake, Vec::new())
 }
 
-/// A version found to be the outcome of something.
-struct Found<'a> {
-    version: &'a Version,
-    origin: Origin,
-    create_id: Option<&'a str>,
-    digest: &'a str,
-    source: Option<&'a ObjectSeen>,
-}
-
-/// Uses a version that was found with the source's value.
-fn reference(
-    o: &Observed,
-    place: &Place,
-    version: &Version,
-    create_id: Option<&str>,
-    (digest, source): (&str, &ObjectSeen),
-    mut events: Vec<Event>,
-) -> Step {
-    let note = format!(
-        "version {} ({}) holds the source's value already and is used; nothing was created",
-        version.number, version.id
-    );
-    events.push(Event::normal(Reason::VersionReferenced, note));
-    let found = Found { version, origin: Origin::Referenced, create_id, digest, source: Some(source) };
-    record(o, place, &found, events)
-}
-
-fn record_intent(
-    o: &Observed,
-    place: &Place,
-    intent: &Intent,
-    version: &Version,
-    origin: Origin,
-    events: Vec<Event>,
-) -> Step {
-    let source = match &o.seen.source {
-        Some(Source::Bytes { object, is_intent: Sight::Equal, .. }) => Some(object),
-        _ => None,
-    };
-    let found = Found { version, origin, create_id: Some(&intent.id), digest: &intent.digest, source };
-    record(o, place, &found, events)
-}
-
-/// The Secret first, then one status write with record and outcome; the status also where the Secret cannot be written.
-fn record(o: &Observed, place: &Place, found: &Found<'_>, mut events: Vec<Event>) -> Step {
-    let version = found.version;
-    let mut next = status(&o.cr);
-    note_place(&mut next, place);
-    hold::note_version(&mut next, version);
-    next.digest = Some(found.digest.to_owned());
-    next.source = found.source.cloned();
-    next.origin = Some(enter(&mut next, o, place, found));
-    next.history.retain(|r| r.version_id == version.id || !o.memory.gone.contains(&r.version_id));
-    events.extend(truncate(&mut next.history, &version.id));
-    let target = match hold::target(o, &version.id, Some(version), &mut next) {
-        Ok(target) => target,
-        Err(step) => return *step,
-    };
-    let remote = if wants_other_state(o, version) {
-        Some(Problem::passing(Reason::Progressing, "the version is recorded; its state comes next"))
-    } else {
-        altered(&next)
-    };
-    let verdict = hold::verdict(o, &next, remote, target);
-    let status = Box::new(settled(o, next, &verdict));
-    Step::Do(Effect::WriteStatus { status, events })
-}
-
-/// Keeps the record within what an object may hold.
-fn truncate(history: &mut Vec<Record>, current: &str) -> Vec<Event> {
-    let excess = history.len().saturating_sub(MAX_HISTORY);
-    let oldest: Vec<Record> = history.iter().filter(|r| r.version_id != current).take(excess).cloned().collect();
-    history.retain(|r| !oldest.contains(r));
-    oldest
-        .iter()
-        .filter(|r| r.origin == Origin::Created)
-        .map(|r| {
-            let note = format!(
-                "version {} ({}) is no longer recorded; delete it at the remote by hand when it is not wanted",
-                r.version, r.version_id
-            );
-            Event::warning(Reason::HistoryTruncated, note)
-        })
-        .collect()
-}
-
-fn wants_other_state(o: &Observed, version: &Version) -> bool {
-    version.state != o.cr.spec.state.unwrap_or(crate::api::v1alpha1::VersionState::Active)
-}
-
-/// Puts the version into the history, and answers how it came here: what was created here once stays so.
-fn enter(next: &mut SecretVersionStatus, o: &Observed, place: &Place, found: &Found<'_>) -> Origin {
-    let uid = o.cr.metadata.uid.clone().unwrap_or_default();
-    let create_id = found.create_id.map(str::to_owned);
-    if let Some(known) = next.history.iter_mut().find(|r| r.version_id == found.version.id) {
-        known.create_id = create_id.or(known.create_id.take());
-        return if known.uid == uid { known.origin } else { Origin::Referenced };
-    }
-    next.history.push(Record {
-        version_id: found.version.id.clone(),
-        version: found.version.number,
-        origin: found.origin,
-        digest: found.version.digest.clone().unwrap_or_else(|| found.digest.to_owned()),
-        uid,
-        place: place.to_string(),
-        created_at: Some(found.version.created_at.clone()),
-        create_id,
-    });
-    found.origin
-}
-
-/// The remote serves other bytes than were sent: this change is never sent again.
-pub(super) fn altered(status: &SecretVersionStatus) -> Option<Problem> {
-    let current = status.history.iter().find(|r| Some(&r.version_id) == status.version_id.as_ref())?;
-    let same_key = |a: &str, b: &str| a.rsplit_once('.').map(|p| p.0) == b.rsplit_once('.').map(|p| p.0);
-    let sent = status.digest.as_deref()?;
-    (current.origin == Origin::Created && same_key(&current.digest, sent) && current.digest != sent).then(|| {
-        Problem::stalled(
-            Reason::ValueAltered,
-            "the remote serves other bytes than were sent; the target holds what it serves, and nothing is sent again until \
-             the source changes",
-        )
-    })
-}
-
-fn note_place(status: &mut SecretVersionStatus, place: &Place) {
-    status.url = Some(place.url.clone());
-    status.organization_id = Some(place.organization_id.clone());
-    status.secret_id = Some(place.secret_id.clone());
-}
-
 fn newest_active(all: &[Version]) -> Option<&Version> {
     all.iter().filter(|v| v.state == crate::api::v1alpha1::VersionState::Active).max_by_key(|v| v.number)
 }
@@ -616,41 +433,4 @@ fn wait_for_grace(o: &Observed, intent: &Intent, left: Duration) -> Step {
     let again = (waited / 2).clamp(Duration::from_secs(1), Duration::from_secs(30)).min(left);
     let message = "it is not known yet whether the remote created the version; looking until it must have shown it";
     rest_waiting(o, Problem::passing(Reason::ResolvingCreate, message), again, Vec::new())
-}
-
-/// Versions that nobody here recorded, newer than what is in use, and not judged yet.
-fn unjudged<'a>(o: &'a Observed, place: &Place) -> Vec<&'a Version> {
-    let Some(status) = &o.cr.status else { return Vec::new() };
-    let place = place.to_string();
-    let recorded = |id: &str| status.history.iter().any(|r| r.version_id == id && r.place == place);
-    let newer = |v: &&Version| {
-        status.create.as_ref().map_or(v.number > status.version.unwrap_or_default(), |intent| {
-            later(v, &intent.baseline) || intent.earlier.iter().any(|e| later(v, &e.baseline))
-        })
-    };
-    let all = o.seen.versions.iter().flat_map(|v| &v.all);
-    all.filter(newer).filter(|v| !recorded(&v.id) && !o.memory.judged.contains(&v.id)).collect()
-}
-
-/// Asks for values where a version may be a late outcome of one of our creates.
-pub(super) fn late_twins(o: &Observed, place: &Place) -> Option<Step> {
-    let compare = o.cr.status.as_ref().is_some_and(|s| s.create.is_some());
-    let have_values = o.seen.versions.as_ref().is_some_and(|v| v.values);
-    (compare && !have_values && !unjudged(o, place).is_empty()).then_some(Step::Look(Look::Versions { values: true }))
-}
-
-/// What to tell people of versions that nobody here recorded.
-pub(super) fn late_twin_events(o: &Observed, place: &Place) -> Vec<Event> {
-    let current = o.cr.status.as_ref().and_then(|s| s.version).unwrap_or_default();
-    let unjudged = unjudged(o, place);
-    let twin = |v: &&&Version| v.is_intent == Sight::Equal || v.is_earlier == Sight::Equal;
-    let late = unjudged.iter().filter(twin).map(|v| {
-        let note = format!("version {} ({}) looks like a late outcome of an earlier create; delete it at the remote if it is not wanted", v.number, v.id);
-        Event::warning(Reason::LateVersion, note)
-    });
-    let foreign = unjudged.iter().filter(|v| !twin(v) && v.number > current).map(|v| {
-        let note = format!("somebody else made version {} ({}); the target stays on version {current}", v.number, v.id);
-        Event::normal(Reason::ForeignVersion, note)
-    });
-    late.chain(foreign).collect()
 }

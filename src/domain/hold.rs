@@ -9,7 +9,7 @@ use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
 use super::step::{Effect, Event, Look, Step};
-use super::{condition, create};
+use super::{condition, create, record, twins};
 
 /// The next step for a managed resource whose source has not changed, or cannot be read.
 pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Option<Problem>) -> Step {
@@ -46,15 +46,15 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Optio
         }
         _ => {}
     }
-    if let Some(step) = create::late_twins(o, place) {
+    if let Some(step) = twins::compare(o, place) {
         return step;
     }
     let mut next = status;
     if let Some(version) = current {
         note_version(&mut next, version);
     }
-    let events = create::late_twin_events(o, place);
-    let remote = source.or_else(|| create::altered(&next));
+    let events = twins::events(o, place);
+    let remote = source.or_else(|| record::altered(&next));
     finish(o, next, &id, current, remote, events)
 }
 

@@ -14,12 +14,15 @@ pub mod follow;
 pub mod hold;
 pub mod managed;
 pub mod observed;
+pub mod outcome;
 pub mod owner;
 pub mod place;
 pub mod projection;
 pub mod reason;
+pub mod record;
 pub mod refresh;
 pub mod step;
+pub mod twins;
 
 #[cfg(test)]
 mod tests;

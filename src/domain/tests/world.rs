@@ -8,12 +8,13 @@ use serde_json::json;
 
 use crate::api::v1alpha1::{CreationPolicy, ObjectSeen, Permission, SecretVersion, SecretVersionStatus, VersionState};
 use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT};
-use crate::domain::create::{Outcome, bare, classify, refused_for_good};
+use crate::domain::create::bare;
 use crate::domain::decide::decide;
 use crate::domain::observed::{
     Access, Fate, Link, Memory, Meta, NameFound, Observed, Owner, Seen, SendFailure, Sent, Settings, Sight, Source,
     TargetSight, Version, Versions,
 };
+use crate::domain::outcome::{Outcome, classify, refused_for_good};
 use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Event, Look, Step, Wake};
 
