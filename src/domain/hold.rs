@@ -3,12 +3,14 @@
 use crate::api::v1alpha1::{CreationPolicy, Origin, Record, SecretVersionStatus, VersionState};
 
 use super::condition::{Problem, Verdict, kind};
-use super::decide::{forced, previous_target, rest, rest_remote, rest_waiting, settled, status, target_unmoved};
+use super::decide::{
+    forced, previous_target, rest, rest_remote, rest_waiting, settled, status, target_unmoved, was_ready,
+};
 use super::observed::{Access, Observed, Sent, TargetSight, Version};
 use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
-use super::step::{Effect, Event, Look, Step};
+use super::step::{Effect, Event, Look, Rest, Step};
 use super::{condition, create, record, twins};
 
 /// The next step for a managed resource whose source has not changed, or cannot be read.
@@ -115,8 +117,13 @@ fn must_ask_remote(o: &Observed) -> bool {
 
 /// The recorded version is not in the list: not yet shown, or gone.
 fn lacking(o: &Observed, id: &str) -> Step {
-    if let Some(step) = create::missing(o, &[id]) {
-        return step;
+    match create::missing(o, &[id]) {
+        // Lists may lag for the settle time: until that is over nothing is known to have changed, so nothing is said.
+        Some(Step::Rest(waiting)) if was_ready(o) && !forced(o) => {
+            return Step::Rest(Rest { status: Box::new(status(&o.cr)), ..waiting });
+        }
+        Some(step) => return step,
+        None => {}
     }
     let mut next = status(&o.cr);
     if next.origin == Some(Origin::Created) {

@@ -93,6 +93,19 @@ fn a_created_version_that_is_gone_is_not_made_again() {
 }
 
 #[test]
+fn a_list_that_lags_for_a_moment_is_no_news() {
+    let mut world = synced(&json!({}));
+    let before = world.status();
+    let shown = std::mem::take(&mut world.remote);
+    world.refresh_due = true;
+    world.pass();
+    assert_eq!(world.status(), before);
+    world.remote = shown;
+    world.settle();
+    assert_eq!(world.status(), before);
+}
+
+#[test]
 fn a_referenced_version_that_is_gone_is_as_if_never_recorded() {
     let mut world = World::managed(&json!({}));
     world.make("a");
