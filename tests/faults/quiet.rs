@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kit::controlplane::Options;
-use kit::{ControlPlane, metrics};
+use kit::{ControlPlane, eventually, metrics};
+use kube::api::ListParams;
 use reqwest::Method;
 use secret_version_operator::api::v1alpha1::SecretVersion;
 use serde_json::{Value, json};
 
-use crate::subject::{REFRESH, Subject};
-use crate::world::{ORGANIZATION, World};
+use crate::subject::{REFRESH, Subject, is_ready};
+use crate::world::{ORGANIZATION, SOON, World};
 
 const MANAGED: usize = 100;
 const OBSERVED: usize = 100;
@@ -87,9 +88,15 @@ fn memory(world: &World<'_>, field: &str) -> Result<u64> {
     Ok(line.trim_matches(|c: char| !c.is_ascii_digit()).parse()?)
 }
 
-async fn wait_ready(world: &World<'_>, plane: &ControlPlane) {
-    let wait = ["wait", "--for=condition=Ready", "sv", "--all", "-n", &world.namespace, "--timeout=120s"];
-    plane.kubectl(&wait).await.unwrap().ok().unwrap();
+/// Waits until all resources are ready. Not by `kubectl wait`, which asks for one after the other at a limited pace.
+async fn wait_ready(world: &World<'_>) {
+    let ready = eventually(SOON, "all resources are ready", async || {
+        let all = world.api::<SecretVersion>().list(&ListParams::default()).await?.items;
+        let ready = all.iter().filter(|cr| is_ready(cr)).count();
+        ensure!(ready == MANAGED + OBSERVED, "{ready} are");
+        Ok(())
+    });
+    ready.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +125,7 @@ async fn two_hundred_resources_at_rest_write_nothing() {
     let began = Instant::now();
     let create = stream::iter(resources).map(|sv| world.create::<SecretVersion>(sv)).buffer_unordered(AT_ONCE);
     create.try_collect::<Vec<()>>().await.unwrap();
-    wait_ready(world, plane).await;
+    wait_ready(world).await;
     println!(
         "{MANAGED} managed and {OBSERVED} observed resources are ready after {:.1} s",
         began.elapsed().as_secs_f32()
@@ -146,6 +153,6 @@ async fn two_hundred_resources_at_rest_write_nothing() {
     world.kill().unwrap();
     world.operator.process().start().unwrap();
     expect_silence(world, plane, &secrets, Duration::ZERO, "over a restart").await;
-    wait_ready(world, plane).await;
+    wait_ready(world).await;
     world.is_clean().await.unwrap();
 }
