@@ -2,13 +2,16 @@
 # and a C compiler; the rest is fetched or built into the user's cache.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint assets toolchain
+.PHONY: help demo test faults lint assets toolchain
 
 CARGO ?= cargo
 
 # Read by the demo. ONCE=1 ends it after the story; DEMO_KUBECONFIG names a
 # cluster of your own to run it in.
 export ONCE DEMO_KUBECONFIG
+
+# How often `make faults` runs each row.
+RUNS ?= 10
 
 # Says where cargo put the kit, whatever the target folder. Everything is compiled together: built alone the kit would want
 # its dependencies with other features, and so a second time.
@@ -32,6 +35,13 @@ test: toolchain ## Build what is missing and run every test
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
 	$(CARGO) test --workspace
+
+faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print what came of it
+	@echo "make faults kills the operator at every effect and has the remote lie to it, $(RUNS) times each:"
+	@echo "about 15 minutes on two cores, once everything is compiled and the control plane is built."
+	$(CARGO) build --workspace --bins
+	@"$(KIT)" assets
+	SVO_FAULT_RUNS=$(RUNS) $(CARGO) test --test faults -- --nocapture --test-threads=1
 
 lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check
