@@ -47,7 +47,7 @@ pub fn spread(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     #[test]
     fn intervals_are_read_and_onchange_has_none() {

@@ -14,7 +14,7 @@ use crate::scene::{Remote, SOON, Scene};
 const BYTES: &[u8] = b"\x00\xff\x0acanary\x80";
 
 /// A scene whose resource `db` is in sync with the first version.
-async fn synced<'a>(scene: &'a Scene, spec: serde_json::Value) -> Remote<'a> {
+async fn synced(scene: &Scene, spec: serde_json::Value) -> Remote<'_> {
     let remote = scene.remote().await;
     scene.secret("source", &[("key", b"canary-1")]).await;
     scene.managed("db", &remote, spec).await;

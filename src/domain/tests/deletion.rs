@@ -57,7 +57,7 @@ fn a_crash_at_any_effect_of_a_deletion_ends_the_same() {
 
 #[test]
 fn an_open_create_is_found_before_anything_goes() {
-    for (post, expected) in [(Post::LostAfter, 0), (Post::LostBefore, 0), (Post::Late(Duration::from_secs(60)), 0)] {
+    for (post, expected) in [(Post::LostAfter, 0), (Post::LostBefore, 0), (Post::Late(Duration::from_mins(1)), 0)] {
         let mut world = World::managed(&json!({}));
         world.post = post;
         world.crash = Some(Crash { at: 2, after: true });

@@ -266,6 +266,11 @@ impl World {
         id
     }
 
+    /// How long ago that was.
+    pub(super) fn since(&self, then: Duration) -> Duration {
+        self.now.saturating_sub(then)
+    }
+
     /// Time passes, and what was late arrives.
     pub(super) fn advance(&mut self, by: Duration) {
         self.now += by;
@@ -281,9 +286,8 @@ impl World {
     pub(super) fn settle(&mut self) {
         for _ in 0..200 {
             match self.pass() {
-                End::Removed => return,
+                End::Removed | End::Rest(Wake::Refresh) => return,
                 End::Crashed => self.restart(),
-                End::Rest(Wake::Refresh) => return,
                 End::Rest(Wake::After(wait) | Wake::Backoff(wait)) => {
                     if self.condition("Stalled").0 == "True" {
                         return;
@@ -312,10 +316,10 @@ impl World {
         if !self.exists {
             return End::Removed;
         }
-        if let Some(intent) = &self.status().create {
-            if self.memory.intent.as_ref().is_none_or(|(id, _)| *id != intent.id) {
-                self.memory.intent = Some((intent.id.clone(), Known::Found(self.now)));
-            }
+        if let Some(intent) = &self.status().create
+            && self.memory.intent.as_ref().is_none_or(|(id, _)| *id != intent.id)
+        {
+            self.memory.intent = Some((intent.id.clone(), Known::Found(self.now)));
         }
         self.memory.bare_since = bare(&self.cr).then(|| self.memory.bare_since.unwrap_or(self.now));
         let mut o = self.observe();
@@ -382,7 +386,7 @@ impl World {
     }
 
     fn remembered(&self) -> Memory {
-        let age = |since: Duration| self.now - since;
+        let age = |since: Duration| self.since(since);
         Memory {
             intent: self.memory.intent.as_ref().map(|(id, known)| {
                 let fate = match *known {
