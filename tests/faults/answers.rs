@@ -133,9 +133,9 @@ async fn run(world: &World<'_>, row: &Row) -> Result<Figures> {
             world.fault("create_version", &subject.secret_id, Some(1), action).await?;
         }
         if changes == 1 {
-            subject.apply(world).await?
+            subject.apply(world).await?;
         } else {
-            subject.change(world).await?
+            subject.change(world).await?;
         }
         subject.ready(world, changes, HEALING).await?;
         let indices: Vec<usize> = (0..changes).collect();

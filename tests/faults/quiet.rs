@@ -23,7 +23,7 @@ const OBSERVED: usize = 100;
 /// How long nothing may be written, at least.
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// Applies requests at once, as an impatient GitOps tool would.
+/// Applies requests at once, as an impatient tool would.
 const AT_ONCE: usize = 16;
 
 /// A resource that follows a version which somebody else made: by id, by number, or the newest active one.

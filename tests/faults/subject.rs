@@ -106,19 +106,17 @@ impl Subject {
         condition: impl Fn(Option<&SecretVersion>) -> bool,
     ) -> Result<SecretVersion> {
         let api = world.api::<SecretVersion>();
-        match tokio::time::timeout(within, await_condition(api.clone(), &self.name, condition)).await {
-            Ok(found) => found?.with_context(|| format!("{} is gone", self.name)),
-            Err(_) => {
-                let cr = api.get(&self.name).await?;
-                let posts = self.posts(world).await?;
-                bail!(
-                    "{} is not {what} after {within:?}: {}; creates: {posts:?}; {}",
-                    self.name,
-                    serde_json::to_string(&cr.status)?,
-                    world.operator.process().log_tail()
-                );
-            }
+        if let Ok(found) = tokio::time::timeout(within, await_condition(api.clone(), &self.name, condition)).await {
+            return found?.with_context(|| format!("{} is gone", self.name));
         }
+        let cr = api.get(&self.name).await?;
+        let posts = self.posts(world).await?;
+        bail!(
+            "{} is not {what} after {within:?}: {}; creates: {posts:?}; {}",
+            self.name,
+            serde_json::to_string(&cr.status)?,
+            world.operator.process().log_tail()
+        );
     }
 
     /// The create requests so far.
