@@ -15,6 +15,7 @@ mod managed;
 mod observed;
 mod operations;
 mod rights;
+mod robustness;
 mod scene;
 mod source;
 mod target;

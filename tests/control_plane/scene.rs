@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub(crate) use leaks::assert_silent;
 pub(crate) use remote::Remote;
 
 use crate::admission::merge;
@@ -163,11 +164,6 @@ impl Scene {
             Some(_) => self.patch(name, json!({"data": data})).await,
             None => self.create(name, json!({"data": data})).await,
         }
-    }
-
-    /// The bytes of a Secret's keys. A Secret that is not there is a failure.
-    pub(crate) async fn data(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
-        data(&self.get(name).await.unwrap())
     }
 
     /// Waits until a Secret holds these bytes under these keys, and no other keys.

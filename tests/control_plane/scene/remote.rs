@@ -106,6 +106,12 @@ impl<'a> Remote<'a> {
         self.simulator.add_fault(&fault).await.unwrap()
     }
 
+    /// Scripts a fault for creates, and gives its id.
+    pub(crate) async fn fault_of_creates(&self, action: Value) -> u64 {
+        let fault = json!({"match": {"secret_id": self.id, "operation": "create_version"}, "action": action});
+        self.simulator.add_fault(&fault).await.unwrap()
+    }
+
     /// Takes a fault away.
     pub(crate) async fn heal(&self, fault: u64) {
         self.simulator.control(Method::DELETE, &format!("/faults/{fault}"), None).await.unwrap();
