@@ -10,7 +10,7 @@ use secret_version_operator::api::v1alpha1::SecretVersion;
 use serde_json::{Value, json};
 
 use crate::runs;
-use crate::subject::Subject;
+use crate::subject::{AtRest, Subject};
 use crate::table::{Figures, Table};
 use crate::world::{GRACE, World};
 
@@ -139,7 +139,7 @@ async fn run(world: &World<'_>, row: &Row) -> Result<Figures> {
         }
         subject.ready(world, changes, HEALING).await?;
         let indices: Vec<usize> = (0..changes).collect();
-        figures = subject.holds(world, &indices, changes * per_change).await?;
+        figures = subject.holds(world, &AtRest::created(&indices, changes * per_change)).await?;
         if let Outcome::Again(least) = row.outcome {
             let posts = subject.posts(world).await?;
             let [.., first, second] = posts.as_slice() else { unreachable!("there are two at least") };
@@ -148,7 +148,9 @@ async fn run(world: &World<'_>, row: &Row) -> Result<Figures> {
         }
     }
     subject.rests(world).await?;
-    subject.delete(world, HEALING).await?;
+    // What is at rest would go on being refreshed.
+    subject.delete(world).await?;
+    subject.ends(world, HEALING).await?;
     Ok(figures)
 }
 
@@ -168,7 +170,7 @@ async fn run_stalled(world: &World<'_>, code: u16) -> Result<Figures> {
     ensure!(subject.posts(world).await?.len() == 1, "a refused create was sent again");
     subject.change(world).await?;
     subject.ready(world, 1, HEALING).await?;
-    subject.holds(world, &[1], 2).await
+    subject.holds(world, &AtRest::created(&[1], 2)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ mod kills;
 mod quiet;
 mod subject;
 mod table;
+mod trap;
 mod world;
 
 /// How often each row is run, unless `SVO_FAULT_RUNS` says otherwise.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::journal::Entry;
 use crate::table::Figures;
-use crate::world::World;
+use crate::world::{ORGANIZATION, World};
 
 /// Part of every value, and of nothing else.
 pub(crate) const CANARY: &str = "canary-value-";
@@ -26,12 +26,43 @@ pub(crate) const CANARY_BASE64: &str = "Y2FuYXJ5LXZhbHVl";
 /// How often the operator looks at the remote. The least that the operator takes.
 pub(crate) const REFRESH: &str = "5s";
 
+/// What must be true of a subject at rest.
+pub(crate) struct AtRest<'a> {
+    /// The changes, counted from 0, of which there is one version each, in this order.
+    pub(crate) changes: &'a [usize],
+    /// How many create requests there were.
+    pub(crate) posts: usize,
+    /// Whether the operator made the versions.
+    pub(crate) created: bool,
+    /// Whether they are as they were made, and were never switched.
+    pub(crate) active: bool,
+}
+
+impl<'a> AtRest<'a> {
+    /// Versions that the operator made, and left alone since.
+    pub(crate) fn created(changes: &'a [usize], posts: usize) -> Self {
+        Self { changes, posts, created: true, active: true }
+    }
+
+    /// The version of the first change was there before.
+    pub(crate) fn found() -> Self {
+        Self { changes: &[0], posts: 0, created: false, active: true }
+    }
+}
+
+/// A version at the remote.
+struct Version {
+    id: String,
+    value: Vec<u8>,
+    active: bool,
+}
+
 /// A managed `SecretVersion` with a source and a remote secret of its own.
 pub(crate) struct Subject {
     pub(crate) name: String,
     pub(crate) secret_id: String,
-    /// The values of the source, one after the other.
-    values: Vec<Vec<u8>>,
+    /// How many values the source has had.
+    changes: usize,
 }
 
 impl Subject {
@@ -39,20 +70,33 @@ impl Subject {
     pub(crate) async fn new(world: &World<'_>) -> Result<Self> {
         let name = format!("subject-{}", world.number());
         let secret_id = world.remote_secret(&name).await?;
-        Ok(Self { name, secret_id, values: Vec::new() })
+        Ok(Self { name, secret_id, changes: 0 })
     }
 
     fn source(&self) -> String {
         format!("{}-source", self.name)
     }
 
-    /// Bytes that are no text, each time others.
-    fn next_value(&mut self) -> Value {
+    /// Bytes that are no text, for each change others.
+    fn value(&self, change: usize) -> Vec<u8> {
         let mut value = vec![0x00, 0xff, 0x0a];
-        value.extend(format!("{CANARY}{}-{}", self.name, self.values.len()).bytes());
-        let encoded = STANDARD.encode(&value);
-        self.values.push(value);
-        json!(encoded)
+        value.extend(format!("{CANARY}{}-{change}", self.name).bytes());
+        value
+    }
+
+    fn next_value(&mut self) -> Value {
+        self.changes += 1;
+        json!(STANDARD.encode(self.value(self.changes - 1)))
+    }
+
+    /// Somebody else makes a version with the source's first value.
+    pub(crate) async fn is_there(&self, world: &World<'_>) -> Result<()> {
+        let value = STANDARD.encode(self.value(0));
+        let edit = json!({ "create": {
+            "organization_id": ORGANIZATION, "secret_id": self.secret_id, "value_base64": value,
+        }});
+        world.simulator.control(Method::POST, "/versions", Some(&edit)).await?;
+        Ok(())
     }
 
     /// The source with its first value.
@@ -86,6 +130,19 @@ impl Subject {
     pub(crate) async fn change(&mut self, world: &World<'_>) -> Result<()> {
         let patch = json!({ "data": { "password": self.next_value() } });
         world.api::<Secret>().patch(&self.source(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    /// Asks for the version to be inactive.
+    pub(crate) async fn switch_off(&self, world: &World<'_>) -> Result<()> {
+        let patch = json!({ "spec": { "state": "Inactive" } });
+        world.api::<SecretVersion>().patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    /// Deletes the resource, and waits for nothing.
+    pub(crate) async fn delete(&self, world: &World<'_>) -> Result<()> {
+        world.api::<SecretVersion>().delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
     }
 
@@ -141,69 +198,76 @@ impl Subject {
         Ok(())
     }
 
-    /// Deletes the resource, and waits until all that it created is gone with it.
-    pub(crate) async fn delete(self, world: &World<'_>, within: Duration) -> Result<()> {
-        world.api::<SecretVersion>().delete(&self.name, &DeleteParams::default()).await?;
-        eventually(within, "the resource and its versions are gone", async || {
+    /// Waits until a deleted resource is gone, and all that it created with it, and nothing was made in its place.
+    pub(crate) async fn ends(&self, world: &World<'_>, within: Duration) -> Result<()> {
+        let ended = eventually(within, "the resource and its versions are gone", async || {
             let gone = world.api::<SecretVersion>().get_metadata_opt(&self.name).await?.is_none();
             ensure!(gone, "the resource is still there");
             let left = self.remote(world).await?.len();
             ensure!(left == 0, "{left} versions are left");
             Ok(())
-        })
-        .await
+        });
+        ended.await?;
+        let commits = self.posts(world).await?.iter().filter(|post| post.committed).count();
+        ensure!(commits == self.changes, "{commits} versions were made of {} changes", self.changes);
+        Ok(())
     }
 
-    /// What must be true at rest: of the changes with these indices there is one version each, created here, in this
-    /// order, recorded and in use; of create requests there were `posts`; nothing was ever switched or deleted.
-    pub(crate) async fn holds(&self, world: &World<'_>, changes: &[usize], posts: usize) -> Result<Figures> {
-        let wanted: Vec<&[u8]> = changes.iter().map(|index| self.values[*index].as_slice()).collect();
-        let journal = world.journal.of(&self.secret_id).await?;
-        let harm = journal.iter().filter(|e| e.is("delete_version") || e.is("update_version")).count();
-        ensure!(harm == 0, "{harm} requests to switch or delete a version");
-        let (sent, commits) = {
-            let sent: Vec<_> = journal.iter().filter(|entry| entry.is("create_version")).collect();
-            (sent.len(), sent.iter().filter(|entry| entry.committed).count())
-        };
+    /// Holds remote, resource and Secret to what must be true at rest.
+    pub(crate) async fn holds(&self, world: &World<'_>, expected: &AtRest<'_>) -> Result<Figures> {
+        let wanted: Vec<Vec<u8>> = expected.changes.iter().map(|change| self.value(*change)).collect();
         let remote = self.remote(world).await?;
-        ensure!(
-            commits == wanted.len() && remote.len() == wanted.len(),
-            "{} changes, {sent} POSTs, {commits} of them carried out, {} versions",
-            wanted.len(),
-            remote.len()
-        );
-        ensure!(sent == posts, "{sent} POSTs where {posts} were to be sent");
-        ensure!(
-            remote.iter().map(|(_, value)| value.as_slice()).eq(wanted.iter().copied()),
-            "the remote's values differ"
-        );
+        let posts = self.holds_requests(world, expected, &remote).await?;
+        ensure!(remote.iter().map(|version| &version.value).eq(&wanted), "the remote's values differ");
+        ensure!(remote.iter().all(|version| version.active == expected.active), "a version is in the wrong state");
 
         let cr = world.api::<SecretVersion>().get(&self.name).await?;
         ensure!(is_ready(&cr), "it is not ready");
         let status = cr.status.context("no status")?;
         let recorded: Vec<&str> = status.history.iter().map(|record| record.version_id.as_str()).collect();
-        let ids: Vec<&str> = remote.iter().map(|(id, _)| id.as_str()).collect();
+        let ids: Vec<&str> = remote.iter().map(|version| version.id.as_str()).collect();
         ensure!(recorded == ids, "recorded are {recorded:?}, at the remote {ids:?}");
         ensure!(status.version_id.as_deref() == ids.last().copied(), "it serves {:?}", status.version_id);
-        let created = status.history.iter().all(|record| record.origin == Origin::Created);
-        ensure!(created && status.origin == Some(Origin::Created), "a version counts as found, not created");
-        let intent = status.create.context("no intent")?;
-        ensure!(status.history.iter().any(|r| r.create_id.as_ref() == Some(&intent.id)), "the intent is still open");
+        let origin = if expected.created { Origin::Created } else { Origin::Referenced };
+        let origins = status.history.iter().map(|record| record.origin).chain(status.origin);
+        ensure!(origins.clone().all(|it| it == origin), "recorded as {:?}", origins.collect::<Vec<_>>());
+        let open = |id: &String| status.history.iter().all(|record| record.create_id.as_ref() != Some(id));
+        ensure!(!status.create.is_some_and(|intent| open(&intent.id)), "the intent is still open");
 
         let target = world.api::<Secret>().get(&self.name).await?;
-        let values: Vec<&[u8]> = target.data.iter().flatten().map(|(_, bytes)| bytes.0.as_slice()).collect();
-        ensure!(Some(values.as_slice()) == wanted.last().map(std::slice::from_ref), "the Secret holds something else");
-        Ok(Figures { changes: wanted.len(), versions: remote.len(), posts: sent })
+        let values: Vec<&Vec<u8>> = target.data.iter().flatten().map(|(_, bytes)| &bytes.0).collect();
+        ensure!(values.len() == 1 && wanted.last() == values.first().copied(), "the Secret holds something else");
+        Ok(Figures { changes: wanted.len(), versions: remote.len(), posts })
     }
 
-    /// Ids and values of the remote's versions, oldest first.
-    async fn remote(&self, world: &World<'_>) -> Result<Vec<(String, Vec<u8>)>> {
+    /// Holds what was asked of the remote to what must be true at rest, and gives the number of create requests.
+    async fn holds_requests(&self, world: &World<'_>, expected: &AtRest<'_>, remote: &[Version]) -> Result<usize> {
+        let journal = world.journal.of(&self.secret_id).await?;
+        let count = |operation: &str| journal.iter().filter(|entry| entry.is(operation)).count();
+        let (sent, changes) = (count("create_version"), expected.changes.len());
+        let commits = journal.iter().filter(|entry| entry.is("create_version") && entry.committed).count();
+        ensure!(
+            commits == if expected.created { changes } else { 0 } && remote.len() == changes,
+            "{changes} changes, {sent} POSTs, {commits} of them carried out, {} versions",
+            remote.len()
+        );
+        ensure!(sent == expected.posts, "{sent} POSTs where {} were to be sent", expected.posts);
+        ensure!(count("delete_version") == 0, "a version was deleted");
+        ensure!(expected.active == (count("update_version") == 0), "{} switches of state", count("update_version"));
+        Ok(sent)
+    }
+
+    /// The remote's versions, oldest first.
+    async fn remote(&self, world: &World<'_>) -> Result<Vec<Version>> {
         let state = world.simulator.control(Method::GET, "/state", None).await?;
         let secrets = state["organizations"][0]["secrets"].as_array().context("no secrets")?;
         let secret = secrets.iter().find(|secret| secret["id"] == *self.secret_id).context("no such secret")?;
         let version = |version: &Value| {
-            let id = version["id"].as_str().context("no id")?.to_owned();
-            Ok((id, STANDARD.decode(version["value"].as_str().context("no value")?)?))
+            Ok(Version {
+                id: version["id"].as_str().context("no id")?.to_owned(),
+                value: STANDARD.decode(version["value"].as_str().context("no value")?)?,
+                active: version["status"] == "active",
+            })
         };
         secret["versions"].as_array().context("no versions")?.iter().map(version).collect()
     }
