@@ -234,8 +234,10 @@ async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> 
         }
     };
     let seconds = spec.timeout_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(30);
+    let limiter = ctx.connections.limiter(&url, &spec.organization_id, spec.rate_limit.as_ref());
     loaded.material = Ok(remote::ClientConfig {
         url,
+        limiter,
         credential,
         ca_bundle,
         timeout: Duration::from_secs(seconds),

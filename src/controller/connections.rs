@@ -3,7 +3,7 @@
 //! `connection` keeps the entries; this module answers from them and from the watch caches.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,7 +11,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::api::v1alpha1::{
-    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, SecretVersion,
+    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, RateLimit, SecretVersion,
 };
 use crate::config::AllowedEndpoints;
 use crate::domain::access;
@@ -25,6 +25,9 @@ use super::memory::lock;
 /// A request's time where the connection sets none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Requests that may come at once where the connection limits only those of a minute.
+const DEFAULT_BURST: u32 = 10;
+
 /// Everything known of connections.
 pub struct Connections {
     /// Connections of namespaces.
@@ -36,6 +39,7 @@ pub struct Connections {
     /// What connections may name.
     pub endpoints: AllowedEndpoints,
     entries: Mutex<HashMap<ConnectionKey, Entry>>,
+    limiters: Mutex<HashMap<(String, String), Arc<remote::Limiter>>>,
 }
 
 /// A connection that was looked into.
@@ -79,7 +83,7 @@ impl Connections {
         namespaces: Store<PartialObjectMeta<Namespace>>,
         endpoints: AllowedEndpoints,
     ) -> Self {
-        Self { namespaced: own, cluster, namespaces, endpoints, entries: Mutex::default() }
+        Self { namespaced: own, cluster, namespaces, endpoints, entries: Mutex::default(), limiters: Mutex::default() }
     }
 
     /// The entry of a connection.
@@ -96,6 +100,22 @@ impl Connections {
         });
         entries.insert(key, entry);
         !same
+    }
+
+    /// The budget of an organization at an endpoint, shared by whichever connections name it; the limit that was read last
+    /// holds. `None` where no connection ever set one.
+    pub fn limiter(&self, url: &str, organization: &str, limit: Option<&RateLimit>) -> Option<Arc<remote::Limiter>> {
+        let mut limiters = lock(&self.limiters);
+        let key = (url.to_owned(), organization.to_owned());
+        let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
+        if let Some(per_minute) = limit.and_then(|l| number(l.requests_per_minute)) {
+            let burst = limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST);
+            match limiters.get(&key) {
+                Some(limiter) => limiter.set(per_minute, burst),
+                None => drop(limiters.insert(key.clone(), Arc::new(remote::Limiter::new(per_minute, burst)))),
+            }
+        }
+        limiters.get(&key).cloned()
     }
 
     /// Forgets a connection.

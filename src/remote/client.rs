@@ -14,6 +14,7 @@ use super::VersionState;
 use super::auth::Credential;
 use super::error::Error;
 use super::http::{Http, Line, Request};
+use super::limiter::Limiter;
 use super::list::{self, Next, Page, Reading};
 use super::path;
 use super::retry::Budget;
@@ -47,6 +48,8 @@ pub struct ClientConfig {
     pub allow_insecure: bool,
     /// What the operator calls itself.
     pub user_agent: String,
+    /// The budget that every request is taken from. A create takes its share and never waits for it.
+    pub limiter: Option<Arc<Limiter>>,
     /// Who is told of every request.
     pub observer: Option<Arc<dyn Observe>>,
 }
@@ -72,6 +75,7 @@ pub struct Client {
     url: Arc<str>,
     timeout: Duration,
     max_retries: u32,
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl fmt::Debug for Client {
@@ -87,6 +91,7 @@ impl Client {
             url: path::base_url(&config.url, config.allow_insecure)?.into(),
             timeout: config.timeout,
             max_retries: config.max_retries,
+            limiter: config.limiter.clone(),
             http: Http::new(config)?,
         })
     }
@@ -108,6 +113,10 @@ impl Client {
         value: &SecretBytes,
     ) -> Result<Version, Error> {
         let op = "create_version";
+        if let Some(limiter) = &self.limiter {
+            // What was made durable must be sent within seconds: others wait for it instead.
+            limiter.take();
+        }
         let request = Request {
             op,
             method: Method::POST,
@@ -244,8 +253,16 @@ impl Client {
         op: &'static str,
         limit: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.pace().await;
         let deadline = Instant::now() + 2 * self.timeout;
         self.until(deadline, &Request { op, method, url, body, limit, value: None }).await
+    }
+
+    /// Waits until the budget allows a request.
+    async fn pace(&self) {
+        if let Some(limiter) = &self.limiter {
+            tokio::time::sleep(limiter.take()).await;
+        }
     }
 
     async fn until(&self, deadline: Instant, request: &Request<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -271,6 +288,7 @@ impl Client {
             let query = format!("offset={offset}&limit={}&{}", list::PAGE, flag(values));
             let url = self.under(op, segments, &query)?;
             let request = Request { op, method: Method::GET, url, body: None, limit: MANY, value: None };
+            self.pace().await;
             let body = self.until(end.min(Instant::now() + 2 * self.timeout), &request).await?;
             match reading.page(read(&body)?) {
                 Next::Page(next) => offset = next,

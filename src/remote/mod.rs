@@ -6,6 +6,7 @@
 //! | `http` | one request and its answer: timeouts, caps, what failed; nothing is sent twice here |
 //! | `retry` | when a safe request is sent again, and after how long |
 //! | `list` | when a list that was read in pages is complete; pure |
+//! | `limiter` | the budget of requests |
 //! | `auth` | credentials as a header |
 //! | `path` | ids as parts of a URL |
 //! | `tls` | which certificates are trusted |
@@ -20,6 +21,7 @@ mod auth;
 mod client;
 mod error;
 mod http;
+mod limiter;
 mod list;
 mod path;
 mod retry;
@@ -31,6 +33,7 @@ mod words;
 pub use auth::Credential;
 pub use client::{Client, ClientConfig, Observe};
 pub use error::Error;
+pub use limiter::Limiter;
 pub use path::base_url;
 pub use version::{SecretInfo, ServedValue, Values, Version};
 

@@ -173,7 +173,7 @@ pub struct RateLimit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60000))]
     pub requests_per_minute: Option<i32>,
-    /// How many of them may come at once.
+    /// How many of them may come at once. Default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub burst: Option<i32>,
