@@ -335,7 +335,13 @@ async fn watch_namespaces(ctx: Arc<Ctx>, writer: Writer<PartialObjectMeta<Namesp
     let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
     while let Some(event) = stream.next().await {
         match event {
-            Ok(Event::InitDone) => ctx.listed.namespaces.open(),
+            Ok(Event::InitDone) => {
+                ctx.listed.namespaces.open();
+                wake_users_of_cluster_connections(&ctx, None);
+            }
+            Ok(Event::Apply(namespace)) => {
+                wake_users_of_cluster_connections(&ctx, namespace.metadata.name.as_deref());
+            }
             Ok(_) => {}
             Err(error) => {
                 ctx.metrics.watch_error("Namespace");
@@ -343,6 +349,17 @@ async fn watch_namespaces(ctx: Arc<Ctx>, writer: Writer<PartialObjectMeta<Namesp
             }
         }
     }
+}
+
+/// A namespace's labels may have moved, and with them what its resources may use: given or taken, it counts at once.
+fn wake_users_of_cluster_connections(ctx: &Ctx, namespace: Option<&str>) {
+    let concerned = |cr: &SecretVersion| {
+        cr.spec.connection_ref.kind == ConnectionKind::ClusterAbejaConnection
+            && (namespace.is_none() || cr.metadata.namespace.as_deref() == namespace)
+    };
+    let all = ctx.resources.state();
+    let users = all.iter().filter_map(|object| object.0.as_ref().ok()).filter(|cr| concerned(cr));
+    ctx.wake_resources(users.map(Key::of));
 }
 
 /// Tells the probes when the caches are filled, and beats while nothing happens.
