@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{self, StreamExt as _};
 use kit::ControlPlane;
 use secret_version_operator::api::v1alpha1::SecretVersion;
 use serde_json::{Value, json};
 
-use crate::runs;
+use crate::runs_of;
 use crate::subject::{AtRest, Subject};
-use crate::table::{Figures, Table};
+use crate::table::{Figures, Table, run_of};
 use crate::world::{GRACE, World};
 
 /// Resources at the same time. Most of a run is waiting.
@@ -178,23 +176,13 @@ async fn one_version_per_change_whatever_the_remote_answers() {
     let plane = ControlPlane::shared().await.unwrap();
     let world = &World::start(plane, "answers").await.unwrap();
     let rows: Vec<Row> = committed().into_iter().chain(not_committed()).collect();
-    let refusals = [400, 413, 415, 422];
     let stalled = |code: u16| format!("refused, {code}: stalled until the source changes");
-    let mut table = Table::default();
-    table.order(rows.iter().map(|row| row.name.clone()).chain(refusals.map(stalled)));
-    let mut jobs: Vec<BoxFuture<'_, (String, Result<Figures>)>> = Vec::new();
-    for _ in 0..runs() {
-        for row in &rows {
-            jobs.push(async move { (row.name.clone(), run(world, row).await) }.boxed());
-        }
-        for code in refusals {
-            jobs.push(async move { (stalled(code), run_stalled(world, code).await) }.boxed());
-        }
+    let mut all = Vec::new();
+    for _ in 0..runs_of(50) {
+        all.extend(rows.iter().map(|row| run_of(row.name.clone(), run(world, row))));
+        all.extend([400, 413, 415, 422].map(|code| run_of(stalled(code), run_stalled(world, code))));
     }
-    let mut outcomes = stream::iter(jobs).buffer_unordered(AT_ONCE);
-    while let Some((name, outcome)) = outcomes.next().await {
-        table.enter(&name, outcome);
-    }
+    let table = Table::of(AT_ONCE, all).await;
     table.conclude("Answers of the remote to a create and to a rotation");
     world.is_clean().await.unwrap();
 }

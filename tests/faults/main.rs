@@ -1,7 +1,8 @@
 //! Faults against the promise of exactly one version per change: the real operator under the chart's ServiceAccount, a
 //! real apiserver behind a proxy that holds and cuts, and a simulator that lies, drops and delays.
 //!
-//! Each test prints a table of its rows. `SVO_FAULT_RUNS` says how often each row is run; `make faults` runs them often.
+//! Each test prints a table of its rows. `SVO_FAULT_RUNS` says how often each row is run; `make faults` runs them often, and
+//! `SVO_FAULT_FULL` as often as the fault matrix says.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 #![allow(clippy::print_stdout, reason = "the tables are what a person runs the long form for")]
@@ -17,6 +18,11 @@ mod world;
 
 /// How often each row is run, unless `SVO_FAULT_RUNS` says otherwise.
 const RUNS: usize = 1;
+
+/// How often a row is run whose full count this is: all of it with `SVO_FAULT_FULL`, else no more often than the others.
+fn runs_of(full: usize) -> usize {
+    if std::env::var_os("SVO_FAULT_FULL").is_some() { full } else { full.min(runs()) }
+}
 
 fn runs() -> usize {
     match std::env::var("SVO_FAULT_RUNS") {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, StreamExt as _};
 
 /// What one run left behind.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +16,14 @@ pub(crate) struct Figures {
     pub(crate) versions: usize,
     /// Create requests that reached the remote.
     pub(crate) posts: usize,
+}
+
+/// One run of a row, by its name.
+pub(crate) type Run<'a> = (String, BoxFuture<'a, Result<Figures>>);
+
+/// Names a run.
+pub(crate) fn run_of<'a>(row: impl Into<String>, run: impl Future<Output = Result<Figures>> + Send + 'a) -> Run<'a> {
+    (row.into(), run.boxed())
 }
 
 /// Rows of runs.
@@ -31,6 +41,23 @@ struct Row {
 }
 
 impl Table {
+    /// Carries runs out, so many at the same time, and gives their rows in the order of the runs.
+    pub(crate) async fn of(at_once: usize, runs: Vec<Run<'_>>) -> Self {
+        let mut table = Self::default();
+        for (name, _) in &runs {
+            if !table.order.contains(name) {
+                table.order.push(name.clone());
+            }
+        }
+        let runs = runs.into_iter().map(|(name, run)| async move { (name, run.await) });
+        let mut outcomes = stream::iter(runs).buffer_unordered(at_once);
+        while let Some((name, outcome)) = outcomes.next().await {
+            table.enter(&name, outcome);
+        }
+        drop(outcomes);
+        table
+    }
+
     /// Names the rows in the order in which they are shown.
     pub(crate) fn order(&mut self, names: impl IntoIterator<Item = String>) {
         self.order.extend(names);
