@@ -1,6 +1,6 @@
 //! What the simulator was asked for, read as it grows, so that many can wait for it at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ pub(crate) struct Entry {
     pub(crate) at: Timestamp,
     operation: Option<String>,
     secret_id: Option<String>,
+    /// The version in the path, or the one created.
+    pub(crate) version_id: Option<String>,
+    /// Of the body, in hexadecimal.
+    pub(crate) body_sha256: Option<String>,
     /// Whether it was answered, or its connection closed.
     pub(crate) finished: bool,
     /// Whether something was changed for it.
@@ -51,7 +55,7 @@ pub(crate) type Requests = BTreeMap<u64, Entry>;
 
 #[derive(Debug, Default)]
 struct Seen {
-    by_secret: HashMap<String, Requests>,
+    by_secret: BTreeMap<String, Requests>,
     readings: usize,
 }
 
@@ -91,10 +95,14 @@ impl Journal {
     /// Everything that was asked for a secret until now.
     pub(crate) async fn of(&self, secret: &str) -> Result<Vec<Entry>> {
         let mut seen = self.seen.clone();
-        // The next reading may have begun already.
-        let fresh = seen.borrow().readings + 2;
-        let seen = seen.wait_for(|seen| seen.readings >= fresh).await?;
+        let seen = fresh(&mut seen).await?;
         Ok(seen.by_secret.get(secret).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+
+    /// Everything that was asked until now, by secret.
+    pub(crate) async fn all(&self) -> Result<BTreeMap<String, Requests>> {
+        let mut seen = self.seen.clone();
+        Ok(fresh(&mut seen).await?.by_secret.clone())
     }
 }
 
@@ -102,6 +110,13 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// Waits for a reading that began after this call.
+async fn fresh(seen: &mut watch::Receiver<Seen>) -> Result<watch::Ref<'_, Seen>> {
+    // The next one may have begun already.
+    let enough = seen.borrow().readings + 2;
+    Ok(seen.wait_for(|seen| seen.readings >= enough).await?)
 }
 
 async fn read(simulator: Arc<Simulator>, tell: watch::Sender<Seen>) {

@@ -10,6 +10,7 @@
 mod answers;
 mod journal;
 mod kills;
+mod oracle;
 mod quiet;
 mod subject;
 mod table;

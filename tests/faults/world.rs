@@ -17,6 +17,7 @@ use secret_version_operator::api::v1alpha1::AbejaConnection;
 use serde_json::{Value, json};
 
 use crate::journal::Journal;
+use crate::oracle::{AtEnd, Oracle};
 use crate::subject::{CANARY, CANARY_BASE64};
 
 /// The organization of every world.
@@ -37,6 +38,7 @@ pub(crate) struct World<'a> {
     // Killed in this order when dropped: none loses what it talks to before.
     pub(crate) operator: Operator,
     pub(crate) journal: Journal,
+    oracle: Oracle,
     pub(crate) simulator: Arc<Simulator>,
     pub(crate) proxy: Proxy,
     pub(crate) client: Client,
@@ -72,12 +74,14 @@ impl<'a> World<'a> {
         let mut options = installed.operator();
         options.kubeconfig = proxy.kubeconfig(&installed.kubeconfig)?;
         let operator = Operator::start(plane.run_dir(), &options).await?;
+        let client = client(plane).await?;
         let world = Self {
             operator,
+            oracle: Oracle::watch(&client, &namespace),
             journal: Journal::follow(Arc::clone(&simulator)),
             simulator,
             proxy,
-            client: client(plane).await?,
+            client,
             namespace,
             account: installed.service_account,
             plane,
@@ -182,7 +186,8 @@ impl<'a> World<'a> {
         Ok(own.writes().filter(|event| event.resource != "leases"))
     }
 
-    /// What must hold of every world at its end: nothing was refused to the operator, and no value went astray.
+    /// What must hold of every world at its end, whatever befell it: the invariants held all the time, nothing was refused
+    /// to the operator, and no value went astray.
     pub(crate) async fn is_clean(&self) -> Result<()> {
         let denied = self.plane.audit()?.service_account(&self.namespace, &self.account).denied();
         ensure!(denied.is_empty(), "denied: {:?}", denied.events());
@@ -190,6 +195,11 @@ impl<'a> World<'a> {
         let events = self.plane.kubectl(&["get", "events", "-n", &self.namespace, "-o", "json"]).await?.ok()?;
         let resources = self.plane.kubectl(&["get", "abeja", "-n", &self.namespace, "-o", "json"]).await?.ok()?;
         let metrics = self.operator.metrics().await?;
+        let told = format!("{events}{}", String::from_utf8_lossy(&log));
+        let requests = self.journal.all().await?;
+        let state = self.simulator.control(Method::GET, "/state", None).await?;
+        let violations = self.oracle.judge(&AtEnd { requests: &requests, state: &state, told: &told });
+        ensure!(violations.is_empty(), "{} violations: {violations:#?}", violations.len());
         for (place, text) in [
             ("log", &log[..]),
             ("events", events.as_bytes()),
