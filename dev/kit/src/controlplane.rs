@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::assets::{self, Assets, Binary};
 use crate::audit::{self, Audit, AuditLog, Mark};
 use crate::cluster::Cluster;
+use crate::etcd::Etcd;
 use crate::kubeconfig;
 use crate::pki::Pki;
 use crate::ports::{self, random_hex};
@@ -38,11 +39,13 @@ pub struct Options {
     pub audit: bool,
     /// More arguments of kube-apiserver; they win over the kit's own.
     pub apiserver_args: Vec<String>,
+    /// More arguments of etcd; they win over the kit's own.
+    pub etcd_args: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { audit: true, apiserver_args: Vec::new() }
+        Self { audit: true, apiserver_args: Vec::new(), etcd_args: Vec::new() }
     }
 }
 
@@ -57,6 +60,7 @@ pub struct ControlPlane {
     controller_manager: Option<Process>,
     apiserver: Process,
     etcd: Process,
+    store: Etcd,
     audit_log: Option<AuditLog>,
     cluster: Cluster,
 }
@@ -104,9 +108,14 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The store.
+    /// The store's process.
     pub fn etcd(&self) -> &Process {
         &self.etcd
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &Etcd {
+        &self.store
     }
 
     /// The API.
@@ -162,7 +171,9 @@ impl ControlPlane {
     fn launch(assets: &Assets, options: &Options) -> Result<Self> {
         let run = RunDir::create()?;
         let etcd_url = format!("http://127.0.0.1:{}", ports::free()?);
-        let etcd = Process::new("etcd", etcd_command(assets, &run, &etcd_url)?, &run)?;
+        let mut command = etcd_command(assets, &run, &etcd_url)?;
+        command.args(&options.etcd_args);
+        let etcd = Process::new("etcd", command, &run)?;
 
         let port = ports::free()?;
         let server = format!("https://127.0.0.1:{port}");
@@ -202,7 +213,8 @@ impl ControlPlane {
         etcd.start()?;
         // It waits for its store by itself.
         apiserver.start()?;
-        Ok(Self { controller_manager, apiserver, etcd, audit_log, cluster: Cluster::new(assets.clone(), config, run) })
+        let (store, cluster) = (Etcd::new(etcd_url), Cluster::new(assets.clone(), config, run));
+        Ok(Self { controller_manager, apiserver, etcd, store, audit_log, cluster })
     }
 
     async fn become_ready(&self) -> Result<()> {

@@ -16,6 +16,7 @@
 //! | [`process`] | a named process that can be stopped, killed, paused, restarted |
 //! | [`run_dir`] | one folder of logs and data per run |
 //! | [`controlplane`] | etcd, kube-apiserver, kube-controller-manager |
+//! | [`etcd`] | the store, asked and troubled directly |
 //! | [`cluster`] | kubectl, helm and kubeconfigs of any cluster |
 //! | [`install`] | the chart, so that the operator has its rights and no others |
 //! | [`kubeconfig`] | files that name a cluster and a user |
@@ -35,6 +36,7 @@ pub mod binaries;
 pub mod cache;
 pub mod cluster;
 pub mod controlplane;
+pub mod etcd;
 pub mod go;
 mod http;
 pub mod install;

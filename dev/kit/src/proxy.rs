@@ -2,7 +2,7 @@
 //! needs it, with no hook in the client.
 //!
 //! Plain HTTP on the loopback interface towards the client, TLS towards the apiserver, credentials passed through. Answers
-//! are streamed, watches too. Which request is meant and what becomes of it is said by a [`Rule`]; with a rule that holds,
+//! are streamed, watches too; [`Watches`] says what becomes of their events. Which request is meant and what becomes of it is said by a [`Rule`]; with a rule that holds,
 //! the test is told of the request and may kill the client before it takes effect, or after:
 //!
 //! ```no_run
@@ -22,6 +22,7 @@
 mod request;
 mod rule;
 mod serve;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,11 +37,13 @@ use tokio::task::JoinHandle;
 
 pub use request::Request;
 pub use rule::{Action, Armed, Held, Moment, Rule};
+pub use streams::Watches;
 
 use crate::cluster::Cluster;
 use crate::http;
 use crate::run_dir::RunDir;
 use rule::Scripted;
+use streams::Streams;
 
 /// A running proxy. Dropped, it takes no more connections, and cuts those that it has.
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub struct Proxy {
 struct Script {
     rules: Mutex<Vec<Scripted>>,
     counts: Mutex<BTreeMap<(String, String), usize>>,
+    streams: Streams,
 }
 
 impl Proxy {
@@ -104,6 +108,11 @@ impl Proxy {
     /// Disarms all rules. What is held stays held.
     pub fn clear(&self) {
         lock(&self.script.rules).clear();
+    }
+
+    /// The watches of a resource, to be held back, cut, delayed or sent to list again.
+    pub fn watches(&self, resource: &str) -> Watches<'_> {
+        self.script.streams.of(resource)
     }
 
     /// How many requests have arrived with this verb for this resource, written as for [`Rule::on`].

@@ -16,6 +16,8 @@ pub struct Request {
     pub namespace: String,
     /// The object's name; empty for lists and creates.
     pub name: String,
+    /// The query, as it was sent.
+    pub query: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -49,14 +51,25 @@ impl Request {
             (&Method::DELETE, _) => "delete",
             _ => "",
         };
-        Self { verb: verb.to_owned(), resource, namespace: namespace.to_owned(), name: name.to_owned(), body }
+        let (verb, namespace, name, query) = (verb.into(), namespace.into(), name.into(), query.into());
+        Self { verb, resource, namespace, name, query, body }
+    }
+
+    /// Whether it asks for a change.
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+
+    /// Whether it asks for a later page of a list.
+    pub fn is_continued(&self) -> bool {
+        self.query.split('&').any(|pair| pair.starts_with("continue="))
     }
 }
 
 impl fmt::Debug for Request {
     /// The body is left out: it may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, resource, namespace, name, body: _ } = self;
+        let Self { verb, resource, namespace, name, query: _, body: _ } = self;
         write!(f, "{verb} {resource} {namespace}/{name}")
     }
 }

@@ -26,13 +26,19 @@ pub enum Action {
     Drop(Moment),
     /// It goes on later. The time runs before it is forwarded.
     Delay(Duration),
-    /// It is not forwarded, but answered with this status and a Kubernetes `Status`.
+    /// It is answered with this status and a Kubernetes `Status`, forwarded or not.
     Answer {
+        /// [`Moment::Before`]: it is not forwarded. [`Moment::After`]: it took effect, whatever the answer says.
+        moment: Moment,
         /// The HTTP status.
         status: u16,
         /// Seconds for the header Retry-After.
         retry_after: Option<u32>,
     },
+    /// It is not forwarded, but answered with status 200 and this JSON: what was true once, for one.
+    Replay(String),
+    /// A list is forwarded with this page size, whatever the client asked for.
+    PageSize(u32),
 }
 
 type Predicate = Box<dyn Fn(&Request) -> bool + Send + Sync>;
@@ -40,17 +46,27 @@ type Predicate = Box<dyn Fn(&Request) -> bool + Send + Sync>;
 /// Requests, by what they ask for. Without more, the first that matches.
 #[must_use = "a rule acts once it is added to a proxy"]
 pub struct Rule {
-    verb: String,
-    resource: String,
+    /// Absent: any.
+    call: Option<(String, String)>,
     predicates: Vec<Predicate>,
     first: usize,
+    every: usize,
     times: usize,
 }
 
 impl Rule {
     /// Requests with a verb, such as `patch`, for a resource with its subresource, such as `secretversions/status`.
     pub fn on(verb: &str, resource: &str) -> Self {
-        Self { verb: verb.to_owned(), resource: resource.to_owned(), predicates: Vec::new(), first: 1, times: 1 }
+        Self { call: Some((verb.to_owned(), resource.to_owned())), ..Self::any() }
+    }
+
+    /// Requests that ask for a change, but for those of Leases: a leader that cannot renew its own ends.
+    pub fn on_writes() -> Self {
+        Self::any().when(|request| request.is_write() && request.resource != "leases")
+    }
+
+    fn any() -> Self {
+        Self { call: None, predicates: Vec::new(), first: 1, every: 1, times: 1 }
     }
 
     /// Only in this namespace.
@@ -77,6 +93,12 @@ impl Rule {
         self
     }
 
+    /// Of the matches only each `n`th, beginning with the first, or the [`nth`](Rule::nth).
+    pub fn every(mut self, n: usize) -> Self {
+        self.every = n;
+        self
+    }
+
     /// This many matches, not one.
     pub fn times(mut self, times: usize) -> Self {
         self.times = times;
@@ -90,7 +112,11 @@ impl Rule {
 
     pub(super) fn arm(self, action: Action) -> (Scripted, Armed) {
         let (tell, hits) = mpsc::unbounded_channel();
-        let armed = Armed { hits, what: format!("{} {}", self.verb, self.resource) };
+        let what = self
+            .call
+            .as_ref()
+            .map_or_else(|| "any request".to_owned(), |(verb, resource)| format!("{verb} {resource}"));
+        let armed = Armed { hits, what };
         (Scripted { rule: self, action, matched: 0, tell }, armed)
     }
 }
@@ -98,9 +124,9 @@ impl Rule {
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
-            .field("verb", &self.verb)
-            .field("resource", &self.resource)
+            .field("call", &self.call)
             .field("first", &self.first)
+            .field("every", &self.every)
             .field("times", &self.times)
             .finish_non_exhaustive()
     }
@@ -119,14 +145,13 @@ impl Scripted {
     /// Whether it acts on this request, which is counted.
     pub(super) fn strikes(&mut self, request: &Request) -> bool {
         let rule = &self.rule;
-        let matches = rule.verb == request.verb
-            && rule.resource == request.resource
-            && rule.predicates.iter().all(|predicate| predicate(request));
-        if !matches {
+        let called = |(verb, resource): &(String, String)| *verb == request.verb && *resource == request.resource;
+        if !rule.call.as_ref().is_none_or(called) || !rule.predicates.iter().all(|predicate| predicate(request)) {
             return false;
         }
         self.matched += 1;
-        self.matched >= rule.first && self.matched - rule.first < rule.times
+        let Some(since) = self.matched.checked_sub(rule.first) else { return false };
+        since.is_multiple_of(rule.every) && since / rule.every < rule.times
     }
 
     pub(super) fn verdict(&self) -> Verdict {

@@ -1,11 +1,12 @@
 //! Connections: one HTTP/1.1 server a client connection, one client for all towards the apiserver.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use futures::{TryStreamExt, stream};
-use http_body_util::combinators::BoxBody;
+use futures::{StreamExt, TryStreamExt, stream};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use super::rule::{Action, Moment};
 use super::{Request, Script};
 
-type Body = BoxBody<Bytes, reqwest::Error>;
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Response = hyper::Response<Body>;
 
 /// Where requests go.
@@ -57,7 +58,12 @@ async fn answer(request: hyper::Request<Incoming>, upstream: Arc<Upstream>, scri
     let seen = Request::read(&head.method, head.uri.path(), head.uri.query().unwrap_or_default(), body.to_vec());
     let verdict = script.judge(&seen);
     // A task of its own: once a request is on its way it takes effect, whatever becomes of its client.
-    let forward = || tokio::spawn(forward(upstream, head, body));
+    let watched = (seen.verb == "watch").then(|| seen.resource.clone());
+    let page = match verdict.as_ref().map(|verdict| &verdict.action) {
+        Some(Action::PageSize(size)) => Some(*size),
+        _ => None,
+    };
+    let forward = || tokio::spawn(forward(upstream, script, Forwarded { head, body, watched, page }));
     let Some(verdict) = verdict else {
         return forward().await?;
     };
@@ -87,18 +93,41 @@ async fn answer(request: hyper::Request<Incoming>, upstream: Arc<Upstream>, scri
             tokio::time::sleep(*time).await;
             forward().await?
         }
-        Action::Answer { status, retry_after } => {
+        Action::Answer { moment, status, retry_after } => {
+            if *moment == Moment::After {
+                forward().await??;
+            }
             verdict.tell(&seen);
             made_up(*status, *retry_after)
+        }
+        Action::Replay(text) => {
+            verdict.tell(&seen);
+            json_answer(hyper::StatusCode::OK, None, text.clone())
+        }
+        Action::PageSize(_) => {
+            verdict.tell(&seen);
+            forward().await?
         }
     }
 }
 
-async fn forward(upstream: Arc<Upstream>, mut head: http::request::Parts, body: Bytes) -> Result<Response> {
+/// A request on its way to the apiserver.
+struct Forwarded {
+    head: http::request::Parts,
+    body: Bytes,
+    /// What is watched, where it is a watch.
+    watched: Option<String>,
+    /// The page size to ask for instead.
+    page: Option<u32>,
+}
+
+async fn forward(upstream: Arc<Upstream>, script: Arc<Script>, request: Forwarded) -> Result<Response> {
+    let Forwarded { mut head, body, watched, page } = request;
     for name in [HOST, CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(name);
     }
     let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = page.map_or_else(|| path.to_owned(), |size| with_page_size(path, size));
     let url = format!("{}{path}", upstream.server);
     let sent = upstream.client.request(head.method, url).headers(head.headers).body(body).send().await;
     let mut answer = match sent {
@@ -114,8 +143,24 @@ async fn forward(upstream: Arc<Upstream>, mut head: http::request::Parts, body: 
         }
     }
     // A chunk at a time, as it comes: a watch never ends.
-    let chunks = stream::try_unfold(answer, async |mut answer| Ok(answer.chunk().await?.map(|chunk| (chunk, answer))));
-    Ok(response.body(BodyExt::boxed(StreamBody::new(chunks.map_ok(Frame::data))))?)
+    let chunks = match watched.filter(|_| answer.status().is_success()) {
+        Some(resource) => {
+            let events = script.streams.begin(&resource, answer);
+            stream::unfold(events, async |mut events| Some((events.recv().await?, events))).boxed()
+        }
+        None => stream::try_unfold(answer, async |mut answer| Ok(answer.chunk().await?.map(|chunk| (chunk, answer))))
+            .map_err(|error: reqwest::Error| io::Error::other(error))
+            .boxed(),
+    };
+    Ok(response.body(BodyExt::boxed_unsync(StreamBody::new(chunks.map_ok(Frame::data))))?)
+}
+
+/// The path with another page size in its query.
+fn with_page_size(path: &str, size: u32) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let others = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("limit="));
+    let pairs: Vec<String> = others.map(str::to_owned).chain([format!("limit={size}")]).collect();
+    format!("{path}?{}", pairs.join("&"))
 }
 
 fn made_up(status: u16, retry_after: Option<u32>) -> Result<Response> {
@@ -135,10 +180,14 @@ fn made_up(status: u16, retry_after: Option<u32>) -> Result<Response> {
         "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
         "message": "a fault of the test", "reason": reason, "code": status.as_u16(),
     });
+    json_answer(status, retry_after, body.to_string())
+}
+
+fn json_answer(status: hyper::StatusCode, retry_after: Option<u32>, text: String) -> Result<Response> {
     let mut response = hyper::Response::builder().status(status).header(CONTENT_TYPE, "application/json");
     if let Some(seconds) = retry_after {
         response = response.header(RETRY_AFTER, seconds);
     }
-    let body = Full::new(Bytes::from(body.to_string()));
-    Ok(response.body(body.map_err(|never| match never {}).boxed())?)
+    let body = Full::new(Bytes::from(text));
+    Ok(response.body(body.map_err(|never| match never {}).boxed_unsync())?)
 }

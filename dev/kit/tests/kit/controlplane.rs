@@ -206,3 +206,25 @@ fn processes_naming(folder: &Path) -> Vec<String> {
         .filter(|line| line.contains(folder))
         .collect()
 }
+
+#[tokio::test]
+async fn a_store_that_is_full_refuses_writes_and_one_that_is_compacted_has_no_history() {
+    let plane = ControlPlane::start(Options::default()).await.unwrap();
+    let create = async |name: &str| plane.kubectl(&["create", "configmap", name]).await.unwrap();
+    create("before").await.ok().unwrap();
+    plane.store().set_full(true).await.unwrap();
+    let refused = create("refused").await;
+    assert!(refused.stderr.contains("database space exceeded"), "{refused:?}");
+    plane.store().set_full(false).await.unwrap();
+    create("after").await.ok().unwrap();
+
+    let raw = async |path: &str| plane.kubectl(&["get", "--raw", path]).await.unwrap();
+    let path = "/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=1&resourceVersion=2";
+    assert!(!raw(path).await.ok().unwrap().contains("\"code\":410"));
+    plane.store().compact().await.unwrap();
+    plane.apiserver().kill().unwrap();
+    plane.apiserver().start().unwrap();
+    plane.wait_ready().await.unwrap();
+    let expired = raw(path).await;
+    assert!(format!("{expired:?}").contains("too old resource version"), "{expired:?}");
+}

@@ -172,7 +172,7 @@ async fn a_held_request_goes_on_when_it_is_let() {
 #[tokio::test]
 async fn rules_count_and_choose() {
     let caller = Caller::new("proxy-rules").await;
-    let status = |status| Action::Answer { status, retry_after: Some(7) };
+    let status = |status| Action::Answer { moment: Moment::Before, status, retry_after: Some(7) };
     let second = Rule::on("get", "configmaps").namespace(&caller.namespace).name("x").nth(2).times(2);
     let mut rule = caller.proxy.add(second, status(429));
     let body = |request: &kit::proxy::Request| request.body.windows(6).any(|window| window == b"marked");
@@ -219,4 +219,175 @@ async fn a_delay_is_a_delay_and_the_end_of_the_proxy_cuts_what_is_open() {
     })
     .await
     .unwrap();
+}
+
+/// A watch of all `ConfigMaps`, and what it has told so far.
+struct Told {
+    answer: Response,
+    text: String,
+}
+
+impl Told {
+    async fn begin(caller: &Caller) -> Self {
+        let answer = caller.ask(Method::GET, "?watch=true", None).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        Self { answer, text: String::new() }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.text.contains(&format!("\"name\":\"{name}\""))
+    }
+
+    async fn until(&mut self, name: &str) {
+        while !self.knows(name) {
+            let chunk = timeout(SOON, self.answer.chunk()).await.unwrap().unwrap().unwrap();
+            self.text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    }
+
+    /// Reads to the end, and gives whether that was a clean one.
+    async fn end(&mut self) -> bool {
+        loop {
+            match timeout(SOON, self.answer.chunk()).await.unwrap() {
+                Ok(Some(chunk)) => self.text.push_str(&String::from_utf8_lossy(&chunk)),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Whether it says nothing while the apiserver answers others.
+    async fn is_silent(&mut self, caller: &Caller) -> bool {
+        let others = async {
+            for _ in 0..20 {
+                caller.exists("none").await;
+            }
+        };
+        tokio::select! {
+            () = others => true,
+            _ = self.answer.chunk() => false,
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_that_are_held_arrive_in_order_when_they_are_let() {
+    let caller = Caller::new("proxy-freeze").await;
+    let mut open = Told::begin(&caller).await;
+    caller.create("before").await.unwrap();
+    open.until("before").await;
+    let watches = caller.proxy.watches("configmaps");
+    watches.freeze();
+    // One that is begun later holds back, too.
+    let mut later = Told::begin(&caller).await;
+    assert_eq!(watches.open(), 2);
+    for name in ["first", "second"] {
+        caller.create(name).await.unwrap();
+    }
+    assert!(open.is_silent(&caller).await && later.is_silent(&caller).await);
+    watches.thaw();
+    for told in [&mut open, &mut later] {
+        told.until("second").await;
+        assert!(told.text.find("\"first\"") < told.text.find("\"second\""));
+    }
+}
+
+#[tokio::test]
+async fn a_lag_moves_every_event() {
+    let caller = Caller::new("proxy-lag").await;
+    let mut told = Told::begin(&caller).await;
+    let lag = Duration::from_millis(500);
+    caller.proxy.watches("configmaps").lag(lag);
+    let start = std::time::Instant::now();
+    caller.create("a").await.unwrap();
+    told.until("a").await;
+    assert!(start.elapsed() >= lag);
+    // Of another resource it is no concern.
+    caller.proxy.watches("secrets").freeze();
+    caller.proxy.watches("configmaps").lag(Duration::ZERO);
+    caller.create("b").await.unwrap();
+    told.until("b").await;
+}
+
+#[tokio::test]
+async fn a_watch_ends_in_the_way_that_is_asked_for() {
+    let caller = Caller::new("proxy-ends").await;
+    let watches = caller.proxy.watches("configmaps");
+    let mut told = Told::begin(&caller).await;
+    watches.cut();
+    assert!(!told.end().await);
+    let mut told = Told::begin(&caller).await;
+    watches.end();
+    assert!(told.end().await);
+
+    let mut told = Told::begin(&caller).await;
+    watches.freeze();
+    caller.create("unseen").await.unwrap();
+    watches.expire();
+    watches.thaw();
+    assert!(told.end().await);
+    let last: Value = serde_json::from_str(told.text.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert!(!told.knows("unseen"));
+
+    let mut told = Told::begin(&caller).await;
+    watches.blackhole();
+    caller.create("swallowed").await.unwrap();
+    assert!(told.is_silent(&caller).await);
+    // The next one is sound.
+    Told::begin(&caller).await.until("swallowed").await;
+    drop(told);
+    eventually(SOON, "no watch is open", || async {
+        anyhow::ensure!(watches.open() == 0, "{} are", watches.open());
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn lists_are_cut_into_pages_and_replayed() {
+    let caller = Caller::new("proxy-lists").await;
+    for name in ["a", "b", "c"] {
+        caller.create(name).await.unwrap();
+    }
+    let list = async |query: &str| {
+        let answer = caller.ask(Method::GET, query, None).await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    let (_, whole) = list("").await;
+    let _expired = caller.proxy.add(
+        Rule::on("list", "configmaps").when(kit::proxy::Request::is_continued),
+        Action::Answer { moment: Moment::Before, status: 410, retry_after: None },
+    );
+    let _pages = caller.proxy.add(Rule::on("list", "configmaps").always(), Action::PageSize(2));
+    let (_, first) = list("?limit=500").await;
+    let first: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    let next = format!("?limit=500&continue={}", first["metadata"]["continue"].as_str().unwrap());
+    assert_eq!(list(&next).await.0, StatusCode::GONE);
+    let (status, rest) = list(&next).await;
+    let rest: Value = serde_json::from_str(&rest).unwrap();
+    assert_eq!((status, rest["items"].as_array().unwrap().len()), (StatusCode::OK, 1));
+
+    caller.proxy.clear();
+    caller.create("d").await.unwrap();
+    let _replay = caller.proxy.add(Rule::on("list", "configmaps"), Action::Replay(whole.clone()));
+    assert_eq!(list("").await, (StatusCode::OK, whole.clone()));
+    assert_ne!(list("").await.1, whole);
+}
+
+#[tokio::test]
+async fn every_second_write_is_refused_and_one_takes_effect_all_the_same() {
+    let caller = Caller::new("proxy-writes").await;
+    let refuse = |moment| Action::Answer { moment, status: 409, retry_after: None };
+    let _rule = caller.proxy.add(Rule::on_writes().every(2).times(2), refuse(Moment::Before));
+    let mut codes = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        codes.push(caller.create(name).await.unwrap().status().as_u16());
+    }
+    assert_eq!(codes, [409, 201, 409, 201, 201]);
+    let _rule = caller.proxy.add(Rule::on_writes(), refuse(Moment::After));
+    assert_eq!(caller.create("f").await.unwrap().status(), StatusCode::CONFLICT);
+    assert!(caller.exists("f").await && !caller.exists("c").await);
 }
