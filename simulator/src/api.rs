@@ -2,6 +2,7 @@
 //! The only place that carries faults out; what each call does is the business of `execute`.
 
 use std::convert::Infallible;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request as HttpRequest, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -135,6 +138,7 @@ impl Visit {
                 Reply::Answer(answer)
             }
             Action::Trickle(fault) => Reply::Trickle(self.execute(), fault.pause.0),
+            Action::Oversize(fault) if fault.gzip => Reply::Answer(compressed(self.execute(), fault.bytes)),
             Action::Oversize(fault) => Reply::Oversize(self.execute(), fault.bytes),
             Action::LateCommit(fault) => self.commit_late(fault),
             Action::PageShift(shift) => {
@@ -307,6 +311,17 @@ fn made_up(fault: &StatusFault) -> Answer {
             answer.headers.insert(name, value);
         }
     }
+    answer
+}
+
+/// An answer with this many spaces behind it, as a gzip bomb.
+fn compressed(mut answer: Answer, spaces: u64) -> Answer {
+    let mut unpacked = answer.body.as_slice().chain(io::repeat(b' ').take(spaces));
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    // Neither end of it can fail: both are memory.
+    let _ = io::copy(&mut unpacked, &mut packed);
+    answer.body = packed.finish().unwrap_or_default();
+    answer.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     answer
 }
 

@@ -164,6 +164,9 @@ pub struct TrickleFault {
 pub struct OversizeFault {
     /// How many bytes to add.
     pub bytes: u64,
+    /// Compressed, whether the client asked for that or not: small on the wire, huge when it is unpacked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gzip: bool,
 }
 
 /// A request that is carried out when nobody waits for it any more.

@@ -1,6 +1,6 @@
 //! Every fault, as a client meets it, and what it leaves behind.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -292,6 +292,21 @@ async fn a_body_is_larger_than_any_client_should_read() {
     running.fault(json!({"count": 1, "action": {"oversize": {"bytes": size}}})).await;
     let response = running.request(Method::GET, VERSIONS).send().await.unwrap();
     assert!(response.bytes().await.unwrap().len() > size);
+}
+
+#[tokio::test]
+async fn a_body_is_a_gzip_bomb() {
+    let running = start().await;
+    let size = 3 * 1024 * 1024;
+    running.fault(json!({"count": 1, "action": {"oversize": {"bytes": size, "gzip": true}}})).await;
+    let response = running.request(Method::GET, VERSIONS).send().await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let packed = response.bytes().await.unwrap();
+    assert!(packed.len() < size / 100, "{}", packed.len());
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked.len() > size);
+    assert_eq!(serde_json::from_slice::<Value>(&unpacked).unwrap()["pagination"]["count"], 0);
 }
 
 #[tokio::test]
