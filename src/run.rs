@@ -10,10 +10,12 @@ use kube::client::ClientBuilder;
 use kube::core::ObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::controller::{self, Setup};
+use crate::host::{Machine, SharedHost};
 use crate::lease::{self, Lease, LeaseConfig, Status};
 use crate::ops::health::{Health, Role, Servers};
 use crate::ops::metrics::Metrics;
@@ -43,39 +45,68 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let serving = CancellationToken::new();
     let server = tokio::spawn(servers.run(serving.clone()));
 
-    let outcome = lead(config, metrics, health, &shutdown).await;
+    let outcome = connect_and_lead(config, metrics, health, &shutdown).await;
     serving.cancel();
     let _ = server.await;
     info!("stopped");
     outcome
 }
 
-async fn lead(config: Config, metrics: Metrics, health: Health, shutdown: &CancellationToken) -> anyhow::Result<()> {
+async fn connect_and_lead(
+    config: Config,
+    metrics: Metrics,
+    health: Health,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let kube_config = config.cluster.load().await?;
     let builder = ClientBuilder::try_from(kube_config.clone()).context("the kubeconfig cannot be used")?;
     let client = builder.with_layer(&metrics.kube_layer()).build();
     let lease_client = lease::client(kube_config).context("the kubeconfig cannot be used")?;
+    lead(Process { client, lease_client, config, host: Machine::shared(), metrics, health }, shutdown).await
+}
+
+/// A process that was set up: all that it acts through.
+pub struct Process {
+    /// The apiserver.
+    pub client: kube::Client,
+    /// The apiserver, for the Lease: tries each call once.
+    pub lease_client: kube::Client,
+    /// What the operator was told.
+    pub config: Config,
+    /// The machine under this process.
+    pub host: SharedHost,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Probes.
+    pub health: Health,
+}
+
+/// Stands for the Lease, and works while this process holds it. Ends where it is told to stop or may not act any more.
+/// Dropping the future ends everything that was begun, but for a create under way.
+pub async fn lead(process: Process, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let Process { client, lease_client, config, host, metrics, health } = process;
     let lease_config = LeaseConfig {
         namespace: config.lease_namespace(&client).to_owned(),
         name: config.election.name.clone(),
         timing: config.election.timing,
     };
-    let lease = Lease::new(lease_client, lease_config, config.identity.clone());
+    let lease = Lease::new(lease_client, lease_config, config.identity.clone(), host.clone());
     tokio::spawn(follow(lease.status(), health.clone(), metrics.clone()));
     let Some(held) = lease.acquire(shutdown).await else { return Ok(()) };
 
     let guard = held.guard();
     let keyring = tokio::select! {
-        keyring = keyring(&client, &config) => keyring?,
+        biased;
         () = shutdown.cancelled() => {
             held.release().await;
             return Ok(());
         }
         () = guard.lost() => anyhow::bail!(LEASE_LOST),
+        keyring = keyring(&client, &config) => keyring?,
     };
     let stop = shutdown.child_token();
-    let setup = Setup { client, config, guard: guard.clone(), metrics, health, keyring };
-    let mut controllers = tokio::spawn(controller::run(setup, stop.clone()));
+    let setup = Setup { client, config, guard: guard.clone(), host, metrics, health, keyring };
+    let mut controllers = AbortOnDropHandle::new(tokio::spawn(controller::run(setup, stop.clone())));
     let ended = tokio::select! {
         // Told to stop, the controllers end too: then the telling is the cause.
         biased;

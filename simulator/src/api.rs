@@ -4,18 +4,19 @@
 use std::convert::Infallible;
 use std::io::{self, Read as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request as HttpRequest, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::call::{Call, Operation};
 use crate::control;
@@ -49,17 +50,29 @@ async fn handle(
         let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
         return Answer::from(error).into_response();
     };
-    let request = Arc::new(Request {
+    let visit = Visit::begin(simulator, peer, read(parts, &body), None);
+    let reply = visit.proceed().await;
+    visit.finish(&reply);
+    reply.into_response()
+}
+
+/// The same for a request that came by no connection: under the faults that are given with it and no others.
+pub(crate) async fn answer(simulator: Simulator, request: HttpRequest<Bytes>, strike: Strike) -> Option<Response> {
+    let (parts, body) = request.into_parts();
+    let visit = Visit::begin(simulator, Peer::HERE, read(parts, &body), Some(strike));
+    let reply = visit.proceed().await;
+    visit.finish(&reply);
+    (!matches!(reply, Reply::Cut(_))).then(|| reply.into_response())
+}
+
+fn read(parts: Parts, body: &Bytes) -> Arc<Request> {
+    Arc::new(Request {
         call: Call::parse(&parts.method, &parts.uri),
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
-        body: body.into(),
-    });
-    let visit = Visit::begin(simulator, peer, request);
-    let reply = visit.proceed().await;
-    visit.finish(&reply);
-    reply.into_response()
+        body: body.to_vec(),
+    })
 }
 
 /// What the client gets.
@@ -86,13 +99,13 @@ struct Visit {
 
 impl Visit {
     /// Enters the request in the journal, and asks the faults what is to become of it.
-    fn begin(simulator: Simulator, peer: Peer, request: Arc<Request>) -> Self {
-        let mut entry = entry_for(&request, peer);
+    fn begin(simulator: Simulator, peer: Peer, request: Arc<Request>, given: Option<Strike>) -> Self {
+        let mut entry = entry_for(&request, peer, simulator.now());
         let (seq, generation, strike) = {
             let mut world = simulator.lock();
             let subject =
                 Subject { method: &request.method, path: request.uri.path(), call: request.call.as_ref().ok() };
-            let strike = world.faults.strike(subject, Instant::now());
+            let strike = given.unwrap_or_else(|| world.faults.strike(subject, Instant::now()));
             entry.faults.clone_from(&strike.ids);
             entry.credential = world.credentials.identify(&request.headers).map(|known| known.name.clone());
             if simulator.keeps_raw() {
@@ -154,7 +167,7 @@ impl Visit {
 
     /// Carries the request out now, as far as the faults let it see.
     fn execute(&self) -> Answer {
-        let now = Timestamp::now();
+        let now = self.simulator.now();
         let bend = Bend {
             until: (!self.strike.lag.is_zero()).then(|| now.checked_sub(self.strike.lag).unwrap_or(Timestamp::MIN)),
             from_start: matches!(self.strike.action, Some(Action::Malformed(Malformation::RepeatFirstPage))),
@@ -205,7 +218,7 @@ impl Visit {
         let first = |rows: &str| shown[rows][0]["id"].as_str().unwrap_or_default().to_owned();
         let organization = call.organization_id.as_str();
         let path = |secret| SecretPath { organization, secret };
-        let now = Timestamp::now();
+        let now = self.simulator.now();
         let store = &mut self.simulator.lock().store;
         let shifted = match (call.operation, shift) {
             (Operation::ListVersions, PageShift::Insert) => {
@@ -251,11 +264,11 @@ impl Visit {
 /// Executes a request and notes the outcome in its journal entry; `None`, and nothing done, where
 /// the simulator was reset since the request came.
 fn carry_out(simulator: &Simulator, generation: u64, seq: u64, request: &Request, bend: Bend) -> Option<Answer> {
+    let now = simulator.now();
     let world: &mut World = &mut simulator.lock();
     if world.generation != generation {
         return None;
     }
-    let now = Timestamp::now();
     let Outcome { answer, committed, created } = execute(&mut world.store, &world.credentials, request, bend, now);
     if let Some(entry) = world.journal.get_mut(seq) {
         entry.committed |= committed;
@@ -264,12 +277,12 @@ fn carry_out(simulator: &Simulator, generation: u64, seq: u64, request: &Request
     Some(answer)
 }
 
-fn entry_for(request: &Request, peer: Peer) -> Entry {
+fn entry_for(request: &Request, peer: Peer, now: Timestamp) -> Entry {
     let call = request.call.as_ref().ok();
     let id = |of: fn(&Call) -> &String| call.map(of).filter(|id| !id.is_empty()).cloned();
     Entry {
         seq: 0,
-        at: Timestamp::now(),
+        at: now,
         connection: peer.connection,
         method: request.method.to_string(),
         path: request.uri.path().to_owned(),

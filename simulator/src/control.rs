@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -218,7 +217,7 @@ struct DeleteVersion {
 
 async fn edit_version(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refused> {
     let edit: VersionEdit = parse(&body)?;
-    let now = Timestamp::now();
+    let now = simulator.now();
     let store = &mut simulator.lock().store;
     Ok(match edit {
         VersionEdit::Create(edit) => {
@@ -266,7 +265,7 @@ async fn edit_secret(State(simulator): State<Simulator>, body: Bytes) -> Result<
     let store = &mut simulator.lock().store;
     Ok(match edit {
         SecretEdit::Create(edit) => {
-            let id = store.create_secret(&edit.organization_id, &edit.name, Timestamp::now())?;
+            let id = store.create_secret(&edit.organization_id, &edit.name, simulator.now())?;
             (StatusCode::CREATED, Json(json!({ "id": id }))).into_response()
         }
         SecretEdit::Delete(edit) => {

@@ -3,10 +3,11 @@
 
 mod action;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::call::{Call, Operation};
 

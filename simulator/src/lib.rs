@@ -33,4 +33,4 @@ pub mod wire;
 mod world;
 
 pub use call::{Call, Operation};
-pub use world::{ResetError, Simulator};
+pub use world::{Clock, ResetError, Simulator};

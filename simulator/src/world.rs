@@ -1,15 +1,18 @@
 //! The state of a running simulator behind one lock. It decides nothing.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::{Body, Bytes};
+use axum::http::{Request, Response};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Credentials;
-use crate::fault::{FaultError, Faults};
-use crate::journal::Journal;
+use crate::fault::{FaultError, Faults, Strike};
+use crate::journal::{Entry, Journal};
 use crate::seed::{Seed, SeedError};
 use crate::store::Store;
 use crate::{api, server};
@@ -26,10 +29,20 @@ pub(crate) struct World {
 }
 
 /// A simulator; clones are handles to the same one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Simulator {
     world: Arc<Mutex<World>>,
     keep_raw: bool,
+    clock: Clock,
+}
+
+/// The wall clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").finish_non_exhaustive()
+    }
 }
 
 /// Why a simulator could not take a seed.
@@ -47,19 +60,24 @@ impl Simulator {
     /// A simulator that holds what the seed says. With `keep_raw` its journal keeps bodies and
     /// credentials too.
     pub fn new(seed: &Seed, keep_raw: bool) -> Result<Self, ResetError> {
+        Self::with_clock(seed, keep_raw, Arc::new(Timestamp::now))
+    }
+
+    /// The same with a wall clock of the caller's. Delays are always those of tokio's clock.
+    pub fn with_clock(seed: &Seed, keep_raw: bool, clock: Clock) -> Result<Self, ResetError> {
         let world = World {
-            store: Store::new(seed, Timestamp::now())?,
+            store: Store::new(seed, clock())?,
             credentials: Credentials::new(&seed.credentials),
             faults: Faults::new(&seed.faults)?,
             journal: Journal::default(),
             generation: 0,
         };
-        Ok(Self { world: Arc::new(Mutex::new(world)), keep_raw })
+        Ok(Self { world: Arc::new(Mutex::new(world)), keep_raw, clock })
     }
 
     /// Replaces everything but the journal.
     pub fn reset(&self, seed: &Seed) -> Result<(), ResetError> {
-        let store = Store::new(seed, Timestamp::now())?;
+        let store = Store::new(seed, self.now())?;
         let faults = Faults::new(&seed.faults)?;
         let mut world = self.lock();
         world.store = store;
@@ -72,6 +90,27 @@ impl Simulator {
     /// Serves connections until told to stop, then lets running requests end, for a few seconds.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) {
         server::serve(listener, api::router(self.clone()), shutdown).await;
+    }
+
+    /// Answers a request in the caller's own process, under faults of the caller's own choice. `None`: the connection was
+    /// cut. The request is carried out to its end only where this future is.
+    pub async fn answer(&self, request: Request<Bytes>, strike: Strike) -> Option<Response<Body>> {
+        api::answer(self.clone(), request, strike).await
+    }
+
+    /// What is stored, to look at and to change past the API.
+    pub fn with_store<T>(&self, f: impl FnOnce(&mut Store) -> T) -> T {
+        f(&mut self.lock().store)
+    }
+
+    /// Copies the journal.
+    pub fn journal(&self) -> Vec<Entry> {
+        self.lock().journal.since(0).cloned().collect()
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// Whether the journal keeps bodies and credentials.
@@ -92,4 +131,10 @@ pub(crate) struct Peer {
     /// Counts connections from 1.
     pub(crate) connection: u64,
     pub(crate) address: SocketAddr,
+}
+
+impl Peer {
+    /// The caller's own process.
+    pub(crate) const HERE: Self =
+        Self { connection: 0, address: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0) };
 }

@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, Patch};
 use kube::core::{DeserializeGuard, Resource};
@@ -244,6 +243,7 @@ async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> 
         max_retries: spec.max_retries.and_then(|n| u32::try_from(n).ok()).unwrap_or(5),
         allow_insecure: ctx.allow_insecure,
         user_agent: concat!("secret-version-operator/", env!("CARGO_PKG_VERSION")).to_owned(),
+        carrier: ctx.host.carrier(),
         observer: Some(Arc::new(ctx.metrics.clone())),
     });
     Ok(loaded)
@@ -393,7 +393,7 @@ async fn write_status<K: Connection>(
         problem.as_ref(),
         "the remote accepts the credential",
         meta.generation,
-        Timestamp::now(),
+        ctx.host.now(),
     );
     let Some(body) = patch::status(&old, &new, meta) else { return Ok(()) };
     let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());

@@ -2,7 +2,7 @@
 //!
 //! `connection` keeps the entries; this module answers from them and from the watch caches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub struct Connections {
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// What connections may name.
     pub endpoints: AllowedEndpoints,
-    entries: Mutex<HashMap<ConnectionKey, Entry>>,
-    limiters: Mutex<HashMap<(String, String), Arc<remote::Limiter>>>,
+    entries: Mutex<BTreeMap<ConnectionKey, Entry>>,
+    limiters: Mutex<BTreeMap<(String, String), Arc<remote::Limiter>>>,
 }
 
 /// A connection that was looked into.

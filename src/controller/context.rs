@@ -18,6 +18,7 @@ use crate::domain::place::Place;
 use crate::domain::reason::Reason;
 use crate::domain::refresh::spread;
 use crate::domain::step::Event;
+use crate::host::SharedHost;
 use crate::lease;
 use crate::ops::events::{EventKind, Events};
 use crate::ops::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct Ctx {
     pub client: kube::Client,
     /// Whether this process may act.
     pub guard: lease::Guard,
+    /// The machine under this process.
+    pub host: SharedHost,
     /// Counters.
     pub metrics: Metrics,
     /// Kubernetes Events.

@@ -1,8 +1,8 @@
 //! From an object that moved to the resources that care: kept by hand from the watch of our resources, because scanning
-//! every resource for every event of every Secret would cost the square of the cluster.
+//! every resource for every event of every Secret would cost the square of the cluster. Ordered, so that the same world
+//! takes the same course.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::api::v1alpha1::{ConnectionKind, DeletionPolicy, SecretVersion};
@@ -40,7 +40,7 @@ impl std::fmt::Display for Key {
 }
 
 /// A connection by kind and key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionKey {
     /// The kind.
     pub kind: ConnectionKind,
@@ -96,11 +96,11 @@ pub struct Index(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    links: HashMap<Key, Links>,
+    links: BTreeMap<Key, Links>,
     by_secret: Lookup<Key>,
     by_connection: Lookup<ConnectionKey>,
     by_remote: Lookup<String>,
-    unseen: HashSet<Key>,
+    unseen: BTreeSet<Key>,
 }
 
 impl Index {
@@ -175,15 +175,15 @@ impl Inner {
 }
 
 #[derive(Debug)]
-struct Lookup<K>(HashMap<K, HashSet<Key>>);
+struct Lookup<K>(BTreeMap<K, BTreeSet<Key>>);
 
 impl<K> Default for Lookup<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(BTreeMap::new())
     }
 }
 
-impl<K: Clone + Eq + Hash> Lookup<K> {
+impl<K: Clone + Ord> Lookup<K> {
     fn add(&mut self, at: &K, key: &Key) {
         self.0.entry(at.clone()).or_default().insert(key.clone());
     }

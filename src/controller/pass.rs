@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
     fn begin(ctx: &'a Ctx, cr: SecretVersion, memory: Shared, view: View) -> Self {
         let uid = cr.metadata.uid.clone().unwrap_or_default();
         let namespace = cr.metadata.namespace.clone().unwrap_or_default();
-        let now = Timestamp::now();
+        let now = ctx.host.now();
         let tick = refresh::interval(&cr, ctx.default_interval).map(|every| refresh::tick(&uid, every, now));
         let monotonic = Instant::now();
         let (seen_memory, backoff, refresh_due) = {
@@ -125,7 +125,7 @@ impl<'a> Pass<'a> {
             target_meta,
             memory: seen_memory,
             settings: Settings { settle: ctx.settle },
-            fresh_id: fresh_id(),
+            fresh_id: format!("{:016x}{:016x}", ctx.host.random(), ctx.host.random()),
             seen: Seen::default(),
             cr,
         };
@@ -191,7 +191,7 @@ impl<'a> Pass<'a> {
             if !self.ctx.guard.may_act() {
                 return Err(Error::LeaseLost);
             }
-            self.observed.now = whole_seconds(Timestamp::now());
+            self.observed.now = whole_seconds(self.ctx.host.now());
             match decide(&self.observed) {
                 Step::Look(what) => {
                     debug!(?what, "look");
@@ -230,7 +230,7 @@ impl<'a> Pass<'a> {
                 (memory.failures, memory.hold, memory.tick) = (0, None, self.tick);
                 let uid = self.observed.cr.metadata.uid.as_deref().unwrap_or_default();
                 refresh::interval(&self.observed.cr, self.ctx.default_interval)
-                    .map(|every| refresh::until_next(uid, every, Timestamp::now()))
+                    .map(|every| refresh::until_next(uid, every, self.ctx.host.now()))
             }
             Wake::After(wait) => {
                 memory.hold = hold(wait);
@@ -446,11 +446,4 @@ fn note_sights(memory: &mut super::memory::Memory, cr: &SecretVersion, view: &Vi
     }
     let gone = cr.metadata.deletion_timestamp.is_some() && view.credential_gone;
     memory.unreachable_since = gone.then(|| memory.unreachable_since.unwrap_or(now));
-}
-
-/// An id that no other intent has: random, 128 bits.
-fn fresh_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    // The keys of the standard library's hasher are random per instance; ids need to be unique, not secret.
-    format!("{:016x}{:016x}", RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8))
 }

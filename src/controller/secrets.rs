@@ -1,6 +1,6 @@
 //! Secrets as small records from a metadata-only watch: never a payload.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -17,7 +17,7 @@ use super::index::Key;
 #[derive(Debug)]
 pub struct SecretCache {
     watched: bool,
-    records: Mutex<HashMap<Key, Record>>,
+    records: Mutex<BTreeMap<Key, Record>>,
     ready: watch::Sender<usize>,
     streams: usize,
 }
@@ -93,7 +93,7 @@ impl SecretCache {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Record>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

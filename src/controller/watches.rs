@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
 use crate::config::{Config, WatchScope};
+use crate::host::SharedHost;
 use crate::lease;
 use crate::ops::events::Events;
 use crate::ops::health::Health;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub config: Config,
     /// Whether this process may act.
     pub guard: lease::Guard,
+    /// The machine under this process.
+    pub host: SharedHost,
     /// Counters.
     pub metrics: Metrics,
     /// Probes.
@@ -57,7 +60,7 @@ pub struct Setup {
 
 /// Runs every watch and every queue until `shutdown`; passes under way are then drained.
 pub async fn run(setup: Setup, shutdown: CancellationToken) {
-    let Setup { client, config, guard, metrics, health, keyring } = setup;
+    let Setup { client, config, guard, host, metrics, health, keyring } = setup;
     let scope = Scope::of(&config);
     let (resources, resources_writer) = reflector::store();
     let (namespaced, namespaced_writer) = reflector::store();
@@ -82,6 +85,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         resources: resources.clone(),
         client: client.clone(),
         guard,
+        host,
         metrics,
         keyring,
     });
@@ -359,7 +363,8 @@ fn wake_users_of_cluster_connections(ctx: &Ctx, namespace: Option<&str>) {
     };
     let all = ctx.resources.state();
     let users = all.iter().filter_map(|object| object.0.as_ref().ok()).filter(|cr| concerned(cr));
-    ctx.wake_resources(users.map(Key::of));
+    // In order, so that the same world takes the same course.
+    ctx.wake_resources(users.map(Key::of).collect::<BTreeSet<_>>());
 }
 
 /// Tells the probes when the caches are filled, and beats while nothing happens.
@@ -377,6 +382,7 @@ async fn announce_readiness(ctx: Arc<Ctx>, health: Health, shutdown: Cancellatio
         }
     };
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         () = synced => {}
     }

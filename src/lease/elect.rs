@@ -1,7 +1,6 @@
 //! The candidate: watches the record, takes it, keeps it, gives it up. Decides nothing by itself.
 
 use k8s_openapi::api::coordination::v1::Lease as LeaseObject;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,6 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::term::TermKeeper;
 use super::{Candidate, Decision, Guard, LeaseConfig, Seen, decide, record};
+use crate::host::SharedHost;
 
 /// Where an election stands, for readiness and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub struct Lease {
     /// The object as it was last read or written. Absent: there is none.
     current: Option<LeaseObject>,
     seen: Option<Seen>,
+    host: SharedHost,
     status: watch::Sender<Status>,
 }
 
@@ -80,9 +81,9 @@ enum Attempt {
 impl Lease {
     /// `client` should be one of [`super::client`], which tries each call once. `identity` must be unlike that of every
     /// other process, earlier ones of the same pod included.
-    pub fn new(client: kube::Client, config: LeaseConfig, identity: String) -> Self {
+    pub fn new(client: kube::Client, config: LeaseConfig, identity: String, host: SharedHost) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, config, identity, current: None, seen: None, status: watch::Sender::new(Status::Unknown) }
+        Self { api, config, identity, current: None, seen: None, host, status: watch::Sender::new(Status::Unknown) }
     }
 
     /// Where the election stands, now and from now on.
@@ -124,6 +125,7 @@ impl Lease {
                 }
             };
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = sleep(pause) => {}
             }
@@ -231,7 +233,7 @@ impl Lease {
 
     async fn write_held(&mut self) -> Result<(), CallError> {
         let previous = self.current.as_ref().and_then(|object| object.spec.as_ref());
-        let spec = record::held(previous, &self.identity, &self.config.timing, Timestamp::now());
+        let spec = record::held(previous, &self.identity, &self.config.timing, self.host.now());
         let object = match &self.current {
             Some(current) => LeaseObject { spec: Some(spec), ..current.clone() },
             None => LeaseObject {
@@ -297,7 +299,7 @@ impl Lease {
         if previous.holder_identity.as_ref() != Some(&self.identity) {
             return Err(CallError::Conflict);
         }
-        let spec = record::released(&previous, Timestamp::now());
+        let spec = record::released(&previous, self.host.now());
         self.write(LeaseObject { spec: Some(spec), ..current }).await
     }
 }

@@ -72,6 +72,7 @@ impl Guard {
                 return;
             }
             tokio::select! {
+                biased;
                 changed = term.changed() => if changed.is_err() {
                     // Nobody is left to extend it.
                     sleep_until(current.deadline).await;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::host::Machine;
 
 const TIMING: Timing = Timing {
     lease_duration: Duration::from_secs(15),
@@ -135,7 +136,7 @@ impl Apiserver {
 
     fn candidate(&self, identity: &str) -> Lease {
         let config = LeaseConfig { namespace: "ns".to_owned(), name: "operator".to_owned(), timing: TIMING };
-        Lease::new(self.client(), config, identity.to_owned())
+        Lease::new(self.client(), config, identity.to_owned(), Machine::shared())
     }
 
     async fn leader(&self, identity: &str) -> Held {

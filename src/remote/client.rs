@@ -20,6 +20,7 @@ use super::path;
 use super::retry::Budget;
 use super::version::{Asked, SecretInfo, Values, Version};
 use super::wire::{self, Acknowledged, SecretBody, SecretPage, VersionBody, VersionPage};
+use crate::host::Carry;
 use crate::secret::SecretBytes;
 
 /// The largest answer about one version, in bytes. The remote's own limit for a value is far below.
@@ -50,6 +51,8 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// The budget that every request is taken from. A create takes its share and never waits for it.
     pub limiter: Option<Arc<Limiter>>,
+    /// What carries requests in place of sockets.
+    pub carrier: Option<Arc<dyn Carry>>,
     /// Who is told of every request.
     pub observer: Option<Arc<dyn Observe>>,
 }

@@ -4,13 +4,14 @@
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method};
 use reqwest::redirect;
 use rustls::CertificateError;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use url::Url;
 use zeroize::Zeroizing;
@@ -20,6 +21,7 @@ use super::error::Error;
 use super::retry::retry_after;
 use super::wire::{self, ErrorBody};
 use super::{tls, words};
+use crate::host::{Carry, NoAnswer};
 use crate::secret::SecretBytes;
 
 /// The longest that a connection may take to be made.
@@ -56,15 +58,21 @@ pub(super) enum Line {
 /// The HTTP side of a client.
 #[derive(Clone)]
 pub(super) struct Http {
-    shared: reqwest::Client,
-    fresh: reqwest::Client,
+    way: Way,
     authorization: HeaderValue,
     unspeakable: Arc<[SecretBytes]>,
     observer: Option<Arc<dyn Observe>>,
 }
 
-impl Http {
-    pub(super) fn new(config: ClientConfig) -> Result<Self, Error> {
+/// What requests go over.
+#[derive(Clone)]
+enum Way {
+    Sockets { shared: reqwest::Client, fresh: reqwest::Client },
+    Carrier(Arc<dyn Carry>),
+}
+
+impl Way {
+    fn sockets(config: &ClientConfig) -> Result<Self, Error> {
         let tls = tls::config(config.ca_bundle.as_deref())?;
         let builder = || {
             let builder = reqwest::Client::builder()
@@ -90,10 +98,42 @@ impl Http {
         let built = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|_| Error::Client { what: "its settings were not accepted" })
         };
-        let authorization = config.credential.header()?;
-        Ok(Self {
+        Ok(Self::Sockets {
             shared: built(builder().pool_idle_timeout(IDLE).pool_max_idle_per_host(MOST_IDLE))?,
             fresh: built(builder().pool_max_idle_per_host(0))?,
+        })
+    }
+
+    /// Sends a request once, and waits for its answer for as long as the request says.
+    async fn send(&self, op: &'static str, request: reqwest::Request, line: Line) -> Result<reqwest::Response, Error> {
+        let client = match (self, line) {
+            (Self::Carrier(carrier), _) => return carried(&**carrier, op, request).await,
+            (Self::Sockets { shared, .. }, Line::Shared) => shared,
+            (Self::Sockets { fresh, .. }, Line::Fresh) => fresh,
+        };
+        client.execute(request).await.map_err(|error| failure(op, &error))
+    }
+}
+
+async fn carried(carrier: &dyn Carry, op: &'static str, request: reqwest::Request) -> Result<reqwest::Response, Error> {
+    let timeout = request.timeout().copied().unwrap_or(Duration::MAX);
+    match tokio::time::timeout(timeout, carrier.carry(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(NoAnswer::NotConnected)) => Err(Error::Connect { op, cause: "refused or unreachable" }),
+        Ok(Err(NoAnswer::Cut)) => Err(Error::Cut { op }),
+        Err(_) => Err(Error::Timeout { op }),
+    }
+}
+
+impl Http {
+    pub(super) fn new(config: ClientConfig) -> Result<Self, Error> {
+        let authorization = config.credential.header()?;
+        let way = match &config.carrier {
+            Some(carrier) => Way::Carrier(carrier.clone()),
+            None => Way::sockets(&config)?,
+        };
+        Ok(Self {
+            way,
             unspeakable: config.credential.unspeakable(&authorization).into(),
             authorization,
             observer: config.observer,
@@ -129,18 +169,14 @@ impl Http {
         line: Line,
         timeout: Duration,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let client = match line {
-            Line::Shared => &self.shared,
-            Line::Fresh => &self.fresh,
-        };
-        let mut sent = client
-            .request(request.method.clone(), request.url.clone())
-            .header(AUTHORIZATION, self.authorization.clone())
-            .timeout(timeout);
+        let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
+        *sent.timeout_mut() = Some(timeout);
+        sent.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
         if let Some(body) = &request.body {
-            sent = sent.header(CONTENT_TYPE, "application/json").body(body.clone());
+            sent.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *sent.body_mut() = Some(body.clone().into());
         }
-        let response = sent.send().await.map_err(|error| failure(request.op, &error))?;
+        let response = self.way.send(request.op, sent, line).await?;
         let status = response.status();
         if status.is_success() {
             return read(request.op, response, request.limit).await;

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use jiff::{SignedDuration, Timestamp};
 use kit::{ControlPlane, eventually, install};
 use secret_version_operator::config::ClusterAccess;
+use secret_version_operator::host::Machine;
 use secret_version_operator::lease::{self, Lease, LeaseConfig, Timing};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,12 @@ async fn the_lease_passes_from_one_to_the_next() {
     let candidate = |identity: &str| {
         let client = lease::client(config.clone()).unwrap();
         let namespace = namespace.to_string();
-        Lease::new(client, LeaseConfig { namespace, name: "operator".to_owned(), timing: TIMING }, identity.to_owned())
+        Lease::new(
+            client,
+            LeaseConfig { namespace, name: "operator".to_owned(), timing: TIMING },
+            identity.to_owned(),
+            Machine::shared(),
+        )
     };
     let record = async || -> Value {
         let get = ["get", "lease", "operator", "-n", &namespace, "-o", "json"];

@@ -31,6 +31,7 @@ pub(crate) fn config(url: &str) -> ClientConfig {
         max_retries: 0,
         allow_insecure: true,
         user_agent: "wire-test/1".to_owned(),
+        carrier: None,
         observer: None,
     }
 }

@@ -109,7 +109,7 @@ pub struct ConnectionRef {
 }
 
 /// The kinds of connection.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]
 pub enum ConnectionKind {
     /// A connection of one namespace.
     #[default]
