@@ -56,6 +56,10 @@ async fn live(pass: &mut Pass<'_>) -> Result<(), Error> {
     let Some(cr) = found.filter(|cr: &SecretVersion| cr.metadata.uid == pass.observed.cr.metadata.uid) else {
         return Err(Error::Gone);
     };
+    // Lock and client are those of the connection that the cache named.
+    if cr.spec.connection_ref != pass.observed.cr.spec.connection_ref {
+        return Err(Error::Conflict);
+    }
     pass.observed.live = true;
     pass.set_cr(cr, false);
     pass.survey();
