@@ -9,7 +9,6 @@ mod connection;
 mod deletion;
 mod events;
 mod examples;
-mod installation;
 mod lease;
 mod managed;
 mod observed;

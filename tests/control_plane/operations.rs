@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use kit::install::{Installed, chart};
 use kit::operator::Options;
 use kit::{ControlPlane, Operator, eventually};
 use serde_json::Value;
-
-use crate::installation::{Installation, install};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -19,11 +18,11 @@ async fn record(control_plane: &ControlPlane, namespace: &str) -> Value {
     object["spec"].clone()
 }
 
-async fn installed(control_plane: &ControlPlane, namespace: &str) -> Installation {
-    install(control_plane, namespace, &[&format!("watchNamespaces={{{namespace}}}")]).await.unwrap()
+async fn installed(control_plane: &ControlPlane, namespace: &str) -> Installed {
+    chart(control_plane, namespace, &[&format!("watchNamespaces={{{namespace}}}")]).await.unwrap()
 }
 
-fn options(installation: &Installation, pod: &str) -> Options {
+fn options(installation: &Installed, pod: &str) -> Options {
     Options {
         kubeconfig: installation.kubeconfig.clone(),
         args: installation.args.clone(),

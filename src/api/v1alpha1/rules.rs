@@ -25,8 +25,8 @@ pub(super) const DATA_KEY: &str = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$";
 /// A top-level key, or a JSON Pointer where it begins with `/`.
 pub(super) const PROPERTY: &str = "^([^/]|(/([^~/]|~[01])*)+$)";
 
-/// Base URL of a remote: no user, query or fragment.
-pub(super) const URL: &str = r"^https?://[^/?#@\s\\]+(/[^?#@\s\\]*)?$";
+/// Base URL of a remote: no user, path, query or fragment.
+pub(super) const URL: &str = r"^https?://[^/?#@\s\\]+/?$";
 
 /// Value of a label.
 const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
