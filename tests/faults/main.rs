@@ -12,9 +12,12 @@ mod journal;
 mod kills;
 mod oracle;
 mod quiet;
+mod replicas;
+mod soak;
 mod subject;
 mod table;
 mod trap;
+mod weather;
 mod world;
 
 /// How often each row is run, unless `SVO_FAULT_RUNS` says otherwise.
@@ -30,4 +33,9 @@ fn runs() -> usize {
         Ok(text) => text.parse().unwrap(),
         Err(_) => RUNS,
     }
+}
+
+/// The seed of choices at random: that of `SVO_FAULT_SEED`, else a new one.
+fn seed() -> u64 {
+    std::env::var("SVO_FAULT_SEED").map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap())
 }

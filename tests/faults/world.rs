@@ -17,7 +17,7 @@ use secret_version_operator::api::v1alpha1::AbejaConnection;
 use serde_json::{Value, json};
 
 use crate::journal::Journal;
-use crate::oracle::{AtEnd, Oracle};
+use crate::oracle::{self, AtEnd, Oracle};
 use crate::subject::{CANARY, CANARY_BASE64};
 
 /// The organization of every world.
@@ -37,6 +37,8 @@ pub(crate) const SOON: Duration = Duration::from_mins(2);
 pub(crate) struct World<'a> {
     // Killed in this order when dropped: none loses what it talks to before.
     pub(crate) operator: Operator,
+    /// Further replicas of it.
+    pub(crate) others: Vec<Operator>,
     pub(crate) journal: Journal,
     oracle: Oracle,
     pub(crate) simulator: Arc<Simulator>,
@@ -44,7 +46,8 @@ pub(crate) struct World<'a> {
     pub(crate) client: Client,
     pub(crate) namespace: Namespace,
     account: String,
-    plane: &'a ControlPlane,
+    options: kit::operator::Options,
+    pub(crate) plane: &'a ControlPlane,
     named: AtomicUsize,
 }
 
@@ -77,6 +80,7 @@ impl<'a> World<'a> {
         let client = client(plane).await?;
         let world = Self {
             operator,
+            others: Vec::new(),
             oracle: Oracle::watch(&client, &namespace),
             journal: Journal::follow(Arc::clone(&simulator)),
             simulator,
@@ -84,11 +88,31 @@ impl<'a> World<'a> {
             client,
             namespace,
             account: installed.service_account,
+            options,
             plane,
             named: AtomicUsize::new(0),
         };
         world.connect().await?;
         Ok(world)
+    }
+
+    /// Starts another replica, with arguments in place of the chart's and more environment variables, and waits until it
+    /// is ready.
+    pub(crate) async fn add_replica(&mut self, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+        let mut options = self.options.clone();
+        for arg in args {
+            let (flag, _) = arg.split_once('=').context("--flag=value")?;
+            options.args.retain(|old| old.split('=').next() != Some(flag));
+            options.args.push((*arg).to_owned());
+        }
+        options.env.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        self.others.push(Operator::start(self.plane.run_dir(), &options).await?);
+        Ok(())
+    }
+
+    /// The operator and its replicas.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = &Operator> {
+        [&self.operator].into_iter().chain(&self.others)
     }
 
     /// Makes the connection `remote` and its credential.
@@ -191,11 +215,14 @@ impl<'a> World<'a> {
     pub(crate) async fn is_clean(&self) -> Result<()> {
         let denied = self.plane.audit()?.service_account(&self.namespace, &self.account).denied();
         ensure!(denied.is_empty(), "denied: {:?}", denied.events());
-        let log = std::fs::read(self.operator.process().log())?;
+        let mut log = Vec::new();
+        for replica in self.replicas() {
+            log.extend(std::fs::read(replica.process().log())?);
+        }
         let events = self.plane.kubectl(&["get", "events", "-n", &self.namespace, "-o", "json"]).await?.ok()?;
         let resources = self.plane.kubectl(&["get", "abeja", "-n", &self.namespace, "-o", "json"]).await?.ok()?;
         let metrics = self.operator.metrics().await?;
-        let told = format!("{events}{}", String::from_utf8_lossy(&log));
+        let told = oracle::told(&format!("{events}{}", String::from_utf8_lossy(&log)));
         let requests = self.journal.all().await?;
         let state = self.simulator.control(Method::GET, "/state", None).await?;
         let violations = self.oracle.judge(&AtEnd { requests: &requests, state: &state, told: &told });
