@@ -29,15 +29,15 @@
 //! | `write` | create, update, delete |
 //! | `meta` | what the apiserver does to metadata |
 //! | `patch` | from a patch to an object |
+//! | `fields` | who owns which field; server-side apply |
 //! | `list`, `watch`, `select` | reads of many |
 //! | `schema`, `strategy` | what is common to all kinds that have a schema, what is particular to one |
 //! | `refusal` | answers that say no |
 //! | `fault`, `journal` | what goes wrong, and what was asked |
 
-#![expect(dead_code, reason = "schemas and field managers are to come")]
-
 mod client;
 mod fault;
+mod fields;
 mod garbage;
 mod http;
 mod journal;

@@ -23,7 +23,7 @@ pub(crate) fn begin(world: &mut World, kind: &Kind, namespace: &str, object: &mu
     fields.insert("creationTimestamp".to_owned(), now);
     set(fields, "namespace", kind.namespaced.then(|| namespace.into()));
     set(fields, "generation", kind.custom.then(|| 1.into()));
-    for absent in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"] {
+    for absent in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         fields.remove(absent);
     }
 }

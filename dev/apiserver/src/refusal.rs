@@ -116,6 +116,11 @@ impl Refusal {
         Self::new(422, "Invalid", message).with_details(details)
     }
 
+    /// What is applied is owned by others.
+    pub(crate) fn apply_conflict(message: String) -> Self {
+        Self::new(409, "Conflict", message)
+    }
+
     /// A failure for which the apiserver has no reason.
     pub(crate) fn unreasoned(code: u16, message: &str) -> Self {
         Self::new(code, "", message.to_owned())

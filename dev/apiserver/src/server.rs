@@ -16,7 +16,7 @@ use crate::kinds::{Kind, Kinds};
 use crate::refusal::Refusal;
 use crate::store::{Key, World};
 use crate::watch::{self, Watch};
-use crate::write::{self, Call, Written};
+use crate::write::{self, Call, How, Written};
 use crate::{garbage, list, object, patch};
 
 /// When time begins, unless a test brings its own clock: 2026-01-01T00:00:00Z.
@@ -303,7 +303,7 @@ fn execute(world: &mut World, call: &Call<'_>) -> Result<Answer, Refusal> {
         }
         Verb::List => return Ok(Answer::ok(200, list::list(world, call)?)),
         Verb::Watch => return Ok(Answer::Watch(Box::new(watch::begin(world, call)?))),
-        Verb::Create => write::create(world, call, request.json()?)?,
+        Verb::Create => write::create(world, call, request.json()?, How::Replaced)?,
         Verb::Update => write::replace(world, call, request.json()?)?,
         Verb::Patch => patch::patch(world, call)?,
         Verb::Delete => write::delete(world, call, &request.json()?)?,

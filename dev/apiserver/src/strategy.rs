@@ -12,7 +12,19 @@ use crate::refusal::{Cause, Refusal};
 use crate::schema;
 
 /// Reads an object that a client sent.
-pub(crate) fn decode(kind: &Arc<Kind>, mut object: Value) -> Result<Value, Refusal> {
+pub(crate) fn decode(kind: &Arc<Kind>, object: Value) -> Result<Value, Refusal> {
+    let mut object = decode_as_sent(kind, object)?;
+    if kind.custom {
+        schema::set_defaults(&kind.schema, &mut object);
+    } else {
+        drop_empty(&mut object);
+        readable(kind, &object)?;
+    }
+    Ok(object)
+}
+
+/// The same, without what the server adds.
+pub(crate) fn decode_as_sent(kind: &Arc<Kind>, mut object: Value) -> Result<Value, Refusal> {
     let given = object::text(&object, &["kind"]).unwrap_or_default().to_owned();
     if !object.is_object() || (given.is_empty() && kind.custom) {
         return Err(Refusal::bad_request(format!(
@@ -40,12 +52,6 @@ pub(crate) fn decode(kind: &Arc<Kind>, mut object: Value) -> Result<Value, Refus
     }
     schema::prune(&kind.schema, &mut object);
     drop_empty(&mut object["metadata"]);
-    if kind.custom {
-        schema::set_defaults(&kind.schema, &mut object);
-    } else {
-        drop_empty(&mut object);
-        readable(kind, &object)?;
-    }
     Ok(object)
 }
 
@@ -100,11 +106,8 @@ fn readable_data(kind: &Kind, secret: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What the server adds by itself.
-pub(crate) fn complete(kind: &Kind, object: &mut Value) {
-    if kind.custom && object.get("status").is_none() {
-        schema::set_defaults(&kind.schema, object);
-    }
+/// What the server adds on behalf of whoever writes.
+pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
     if kind.is("secrets") && object.get("type").is_none() {
         object["type"] = "Opaque".into();
     }
@@ -112,6 +115,15 @@ pub(crate) fn complete(kind: &Kind, object: &mut Value) {
         let name = object::name(object).to_owned();
         let labels = fields(&mut object["metadata"]["labels"]);
         labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
+    }
+}
+
+/// What the server adds by itself, and nobody owns.
+pub(crate) fn complete(kind: &Kind, object: &mut Value) {
+    if kind.custom && object.get("status").is_none() {
+        schema::set_defaults(&kind.schema, object);
+    }
+    if kind.is("namespaces") {
         if object::at(object, &["spec", "finalizers"]).is_none() && !object::is_deleting(object) {
             object["spec"]["finalizers"] = Value::from(vec!["kubernetes"]);
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::fields::{self, Ownership};
 use crate::http::Request;
 use crate::kinds::Kind;
 use crate::meta;
-use crate::object::{self, fields, meta_mut, set};
+use crate::object::{self, fields as map_of, meta_mut, set};
 use crate::refusal::{Cause, Refusal};
 use crate::store::{Key, World};
 use crate::strategy;
@@ -22,6 +23,10 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    pub(crate) fn ownership(&self, world: &World) -> Ownership<'_> {
+        Ownership { manager: self.request.manager(), subresource: &self.request.subresource, now: world.timestamp() }
+    }
+
     pub(crate) fn key(&self) -> Key {
         Key::new(self.index, &self.request.namespace, &self.request.name)
     }
@@ -38,6 +43,8 @@ pub(crate) enum How {
     Replaced,
     /// The server made the object from a patch.
     Patched,
+    /// The server made the object from an apply, and noted who owns what.
+    Applied,
 }
 
 /// What became of a write.
@@ -50,7 +57,7 @@ pub(crate) enum Written {
 }
 
 /// Stores a new object.
-pub(crate) fn create(world: &mut World, call: &Call<'_>, body: Value) -> Result<Written, Refusal> {
+pub(crate) fn create(world: &mut World, call: &Call<'_>, body: Value, how: How) -> Result<Written, Refusal> {
     let Call { request, kind, .. } = call;
     let mut new = strategy::decode(kind, body)?;
     match object::namespace(&new) {
@@ -68,9 +75,14 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>, body: Value) -> Result<
     }
     let versioned = object::meta(&new, "resourceVersion").is_some();
     if kind.has_status {
-        fields(&mut new).remove("status");
+        map_of(&mut new).remove("status");
     }
     meta::begin(world, kind, &request.namespace, &mut new);
+    strategy::set_defaults(kind, &mut new);
+    if how != How::Applied {
+        meta_mut(&mut new).remove("managedFields");
+        fields::note_update(kind, &Value::Null, &mut new, &call.ownership(world));
+    }
     strategy::complete(kind, &mut new);
     let mut causes = meta::complaints(&new);
     causes.extend(strategy::complaints(kind, &new));
@@ -103,7 +115,7 @@ pub(crate) fn replace(world: &mut World, call: &Call<'_>, body: Value) -> Result
     is_the_one_named(call, &new)?;
     let Some(existing) = world.get(&call.key()).cloned() else {
         if call.kind.is_created_by_update() {
-            return create(world, call, new);
+            return create(world, call, new, How::Replaced);
         }
         return Err(Refusal::not_found(&call.kind, &call.request.name));
     };
@@ -161,6 +173,10 @@ pub(crate) fn update(
 
     keep_the_other_part(call, existing, &mut new);
     meta::carry(existing, &mut new);
+    strategy::set_defaults(kind, &mut new);
+    if how != How::Applied {
+        fields::note_update(kind, existing, &mut new, &call.ownership(world));
+    }
     strategy::complete(kind, &mut new);
     let mut causes = meta::changed_complaints(existing, &new);
     causes.extend(strategy::complaints(kind, &new));
@@ -200,20 +216,23 @@ fn keep_the_other_part(call: &Call<'_>, existing: &Value, new: &mut Value) {
     if call.request.subresource == "status" {
         let status = new.get("status").cloned();
         let mut kept = existing.clone();
-        set(fields(&mut kept), "status", status);
-        if !call.kind.custom {
+        set(map_of(&mut kept), "status", status);
+        let owned = new["metadata"].get("managedFields").cloned();
+        if call.kind.custom {
+            set(meta_mut(&mut kept), "managedFields", owned);
+        } else {
             kept["metadata"] = new["metadata"].clone();
         }
         *new = kept;
     } else {
-        set(fields(new), "status", existing.get("status").cloned());
+        set(map_of(new), "status", existing.get("status").cloned());
     }
 }
 
 fn differs_beside_metadata_and_status(one: &Value, other: &Value) -> bool {
     let rest = |object: &Value| {
         let mut object = object.clone();
-        let map = fields(&mut object);
+        let map = map_of(&mut object);
         map.remove("metadata");
         map.remove("status");
         object

@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Kind {
     Merge,
     Json,
+    Apply,
 }
 
 /// A server, as a case sees it: each answer is noted.
@@ -69,12 +70,12 @@ impl Answer {
 
 impl Server {
     pub(crate) fn fake() -> Self {
-        let mut builder = ApiServer::builder().namespace("conformance");
+        let mut builder = ApiServer::builder().namespace("fake-namespace");
         for definition in DEFINITIONS {
             builder = builder.definitions(definition);
         }
-        let client = builder.start().client("conformance").kube("conformance");
-        Self::new(client, "conformance".to_owned())
+        let client = builder.start().client("anyone").kube("default");
+        Self::new(client, "fake-namespace".to_owned())
     }
 
     pub(crate) async fn real() -> Self {
@@ -133,6 +134,7 @@ impl Server {
         let content_type = match how {
             Kind::Merge => "application/merge-patch+json",
             Kind::Json => "application/json-patch+json",
+            Kind::Apply => "application/apply-patch+yaml",
         };
         self.ask("PATCH", path, Some(body), content_type, "application/json").await
     }
@@ -259,19 +261,25 @@ impl Seen {
 
     fn normal(&mut self, namespace: &str, value: &Value, field: &str) -> Value {
         match value {
+            // The paths of fields are all keys, and no values.
+            Value::Object(_) if field == "fieldsV1" => Value::from(value.to_string().replace(namespace, "NS")),
             Value::Object(map) => {
-                let normal = map
-                    .iter()
-                    .filter(|(key, _)| *key != "managedFields")
-                    .map(|(key, value)| (key.clone(), self.normal(namespace, value, key)));
+                let normal = map.iter().map(|(key, value)| (key.clone(), self.normal(namespace, value, key)));
                 let kept = normal.filter(|(_, value)| !is_empty(value));
                 Value::Object(kept.collect())
             }
             Value::Array(list) if field == "causes" => {
                 let mut all: Vec<Value> = list.iter().map(|value| self.normal(namespace, value, field)).collect();
-                // Some rules are judged twice, or not at all where another was broken.
+                // Some rules are judged twice, or not at all where another was broken; managers are asked in any order.
+                all.sort_by_cached_key(Value::to_string);
                 all.dedup();
                 all.retain(|cause| cause["field"] != "<nil>");
+                Value::Array(all)
+            }
+            Value::Array(list) if field == "managedFields" => {
+                let mut all: Vec<Value> = list.iter().map(|value| self.normal(namespace, value, field)).collect();
+                // They are in the order of their seconds.
+                all.sort_by_cached_key(Value::to_string);
                 Value::Array(all)
             }
             Value::Array(list) => list.iter().map(|value| self.normal(namespace, value, field)).collect(),

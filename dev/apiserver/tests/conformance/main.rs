@@ -2,6 +2,7 @@
 //! the notes differ, the fake is wrong.
 #![allow(clippy::expect_used, reason = "a test that cannot go on says so by a panic")]
 
+mod apply;
 mod deletion;
 mod harness;
 mod metadata;
