@@ -23,18 +23,18 @@ fn apply_path(path: &str, manager: &str) -> String {
     format!("{path}/a?fieldManager={manager}")
 }
 
-fn data(data: Value) -> Value {
+fn data(data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": data})
 }
 
 async fn an_apply_creates_what_is_absent(server: &mut Server) {
-    let created = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(json!({"a": "YQ=="}))).await.ok();
+    let created = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(&json!({"a": "YQ=="}))).await.ok();
     assert_eq!(created.code, 201);
     server.get(&format!("{SECRETS}/a")).await.ok();
 }
 
 async fn an_apply_that_names_a_uid_creates_nothing(server: &mut Server) {
-    let mut body = data(json!({"a": "YQ=="}));
+    let mut body = data(&json!({"a": "YQ=="}));
     body["metadata"]["uid"] = "other".into();
     server.patch(Kind::Apply, &apply_path(SECRETS, "one"), body.clone()).await.is(409, "Conflict");
     server.post(SECRETS, secret("a")).await.ok();
@@ -43,53 +43,53 @@ async fn an_apply_that_names_a_uid_creates_nothing(server: &mut Server) {
 
 async fn an_apply_needs_a_manager(server: &mut Server) {
     let path = format!("{SECRETS}/a");
-    server.patch(Kind::Apply, &path, data(json!({"a": "YQ=="}))).await.is(422, "Invalid");
-    let mut body = data(json!({}));
+    server.patch(Kind::Apply, &path, data(&json!({"a": "YQ=="}))).await.is(422, "Invalid");
+    let mut body = data(&json!({}));
     body["metadata"]["name"] = "b".into();
     server.patch(Kind::Apply, &apply_path(SECRETS, "one"), body).await.is(400, "BadRequest");
 }
 
 async fn a_field_of_another_manager_is_a_conflict_unless_forced(server: &mut Server) {
     server.post(&format!("{SECRETS}?fieldManager=user"), secret("a")).await.ok();
-    let mine = data(json!({"key": "YQ=="}));
+    let mine = data(&json!({"key": "YQ=="}));
     let refused = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), mine.clone()).await;
     refused.is(409, "Conflict");
     assert_eq!(refused.body["details"]["causes"][0]["reason"], "FieldManagerConflict");
     let forced = format!("{}&force=true", apply_path(SECRETS, "one"));
     server.patch(Kind::Apply, &forced, mine).await.ok();
-    let theirs = data(json!({"key": "Yg=="}));
+    let theirs = data(&json!({"key": "Yg=="}));
     server.patch(Kind::Apply, &apply_path(SECRETS, "two"), theirs).await.is(409, "Conflict");
 }
 
 async fn several_conflicts_are_all_named(server: &mut Server) {
-    server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(json!({"a": "YQ==", "b": "YQ=="}))).await.ok();
+    server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(&json!({"a": "YQ==", "b": "YQ=="}))).await.ok();
     let path = format!("{SECRETS}/a?fieldManager=user");
     server.merge(&path, json!({"data": {"b": "Yg==", "c": "YQ=="}})).await.ok();
-    let all = data(json!({"a": "Yg==", "b": "YQ==", "c": "Yg=="}));
+    let all = data(&json!({"a": "Yg==", "b": "YQ==", "c": "Yg=="}));
     server.patch(Kind::Apply, &apply_path(SECRETS, "two"), all.clone()).await.is(409, "Conflict");
     server.patch(Kind::Apply, &format!("{}&force=true", apply_path(SECRETS, "two")), all).await.ok();
 }
 
 async fn what_is_no_longer_applied_goes(server: &mut Server) {
     server.post(&format!("{SECRETS}?fieldManager=user"), secret("a")).await.ok();
-    let mut more = data(json!({"a": "YQ==", "b": "YQ=="}));
+    let mut more = data(&json!({"a": "YQ==", "b": "YQ=="}));
     more["metadata"]["labels"] = json!({"x": "1"});
     server.patch(Kind::Apply, &apply_path(SECRETS, "one"), more).await.ok();
-    server.patch(Kind::Apply, &apply_path(SECRETS, "two"), data(json!({"b": "YQ=="}))).await.ok();
-    let less = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(json!({}))).await.ok();
+    server.patch(Kind::Apply, &apply_path(SECRETS, "two"), data(&json!({"b": "YQ=="}))).await.ok();
+    let less = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(&json!({}))).await.ok();
     assert_eq!(less.body["data"], json!({"b": "YQ==", "key": "dmFsdWU="}));
 }
 
 async fn the_same_value_is_owned_by_both(server: &mut Server) {
     server.post(&format!("{SECRETS}?fieldManager=user"), secret("a")).await.ok();
-    let same = data(json!({"key": "dmFsdWU="}));
+    let same = data(&json!({"key": "dmFsdWU="}));
     server.patch(Kind::Apply, &apply_path(SECRETS, "one"), same.clone()).await.ok();
     server.patch(Kind::Apply, &apply_path(SECRETS, "two"), same).await.ok();
-    server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(json!({}))).await.ok();
+    server.patch(Kind::Apply, &apply_path(SECRETS, "one"), data(&json!({}))).await.ok();
 }
 
 async fn an_apply_that_changes_nothing_writes_nothing(server: &mut Server) {
-    let body = data(json!({"a": "YQ=="}));
+    let body = data(&json!({"a": "YQ=="}));
     let first = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), body.clone()).await.ok();
     let again = server.patch(Kind::Apply, &apply_path(SECRETS, "one"), body).await.ok();
     assert_eq!(first.version(), again.version());
@@ -149,7 +149,7 @@ async fn custom_resources_are_applied(server: &mut Server) {
 async fn a_stale_apply_is_a_conflict(server: &mut Server) {
     let first = server.post(SECRETS, secret("a")).await.ok();
     server.merge(&format!("{SECRETS}/a"), json!({"data": {"b": "YQ=="}})).await.ok();
-    let mut body = data(json!({"c": "YQ=="}));
+    let mut body = data(&json!({"c": "YQ=="}));
     body["metadata"]["resourceVersion"] = first.version().into();
     server.patch(Kind::Apply, &apply_path(SECRETS, "one"), body).await.is(409, "Conflict");
 }
