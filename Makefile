@@ -2,7 +2,7 @@
 # and a C compiler; the rest is fetched or built into the user's cache.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint assets toolchain
+.PHONY: help demo test simulate faults lint assets toolchain
 
 CARGO ?= cargo
 
@@ -10,8 +10,8 @@ CARGO ?= cargo
 # cluster of your own to run it in.
 export ONCE DEMO_KUBECONFIG
 
-# How often `make faults` runs each row.
-RUNS ?= 10
+# How often `make faults` runs each row (10), and how many worlds `make simulate` goes through (100000).
+RUNS ?=
 
 # Says where cargo put the kit, whatever the target folder. Everything is compiled together: built alone the kit would want
 # its dependencies with other features, and so a second time.
@@ -36,12 +36,15 @@ test: toolchain ## Build what is missing and run every test
 	@"$(KIT)" assets
 	$(CARGO) test --workspace
 
+simulate: toolchain ## Live through 100000 simulated worlds (RUNS=n: that many) and print the seed of any that fails
+	SVO_SIM_RUNS=$(or $(RUNS),100000) $(CARGO) test --workspace --profile simulate --test simulation every_world -- --nocapture
+
 faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print what came of it
-	@echo "make faults kills the operator at every effect and has the remote lie to it, $(RUNS) times each:"
+	@echo "make faults kills the operator at every effect and has the remote lie to it, $(or $(RUNS),10) times each:"
 	@echo "about 15 minutes on two cores, once everything is compiled and the control plane is built."
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
-	SVO_FAULT_RUNS=$(RUNS) $(CARGO) test --test faults -- --nocapture --test-threads=1
+	SVO_FAULT_RUNS=$(or $(RUNS),10) $(CARGO) test --test faults -- --nocapture --test-threads=1
 
 lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check

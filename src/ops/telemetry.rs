@@ -50,7 +50,8 @@ pub fn init(config: &LogConfig) -> Result<LogLevelHandle, TelemetryError> {
     Ok(handle)
 }
 
-fn subscriber<W>(
+/// What logs, to any writer, and the handle of its level.
+pub fn subscriber<W>(
     config: &LogConfig,
     writer: W,
     colours: bool,

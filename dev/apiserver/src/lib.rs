@@ -59,4 +59,4 @@ pub use client::{Client, Pending};
 pub use fault::{Fate, Fault, Faults, Moment, WatchFault};
 pub use http::{Request, Verb};
 pub use journal::Entry;
-pub use server::{ApiServer, Builder};
+pub use server::{ApiServer, Builder, Definitions};

@@ -1,5 +1,8 @@
 //! Structural schemas: unknown fields are pruned, defaults are set, values are judged. CEL rules are not evaluated.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -115,13 +118,24 @@ fn judge_text(schema: &Value, text: &str, path: &str, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid(path, &value, &format!("{path} in body should be at least {least} chars long")));
     }
     if let Some(pattern) = schema["pattern"].as_str()
-        && !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+        && !is_match(pattern, text)
     {
         causes.push(Cause::invalid(path, &value, &format!("{path} in body should match '{pattern}'")));
     }
     if schema["format"] == "date-time" && text.parse::<jiff::Timestamp>().is_err() {
         causes.push(Cause::invalid(path, &value, &format!("{path} in body must be of type date-time: {value}")));
     }
+}
+
+/// Whether a text matches a pattern. Patterns are few, and take far longer to compile than to apply.
+fn is_match(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, Option<Regex>>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let pattern = compiled.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
+        pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    })
 }
 
 fn judge_number(schema: &Value, number: f64, value: &Value, path: &str, causes: &mut Vec<Cause>) {

@@ -28,6 +28,17 @@ pub struct ApiServer {
     shared: Arc<Shared>,
 }
 
+/// Kinds, read once for many servers.
+#[derive(Debug, Clone)]
+pub struct Definitions(Kinds);
+
+impl Definitions {
+    /// Reads `CustomResourceDefinitions`, as [`Builder::definitions`] does.
+    pub fn read(yaml: &[String]) -> Self {
+        Self(yaml.iter().fold(ApiServer::builder(), |builder, yaml| builder.definitions(yaml)).kinds)
+    }
+}
+
 /// What can be chosen about a server.
 pub struct Builder {
     kinds: Kinds,
@@ -49,6 +60,13 @@ impl Builder {
         for definition in serde_saphyr::from_multiple::<Value>(yaml).into_iter().flatten() {
             self.kinds.define(&definition);
         }
+        self
+    }
+
+    /// Has the kinds that were read before, in place of any other.
+    #[must_use]
+    pub fn defined(mut self, definitions: &Definitions) -> Self {
+        self.kinds = definitions.0.clone();
         self
     }
 

@@ -1,0 +1,94 @@
+//! A simulated world: the real controllers against an apiserver and a remote in the same process, on a paused clock, all
+//! chance from one seed. Each seed is a world of its own: what people do, what goes wrong, and when. Once the faults are
+//! over it has to come to rest, and what the operator did is held to the invariants I1 to I12.
+//!
+//! A world that fails names its seed. To see it again:
+//!
+//! ```sh
+//! SVO_SIM_SEED=17 cargo test --test simulation replay -- --nocapture
+//! ```
+//!
+//! `SVO_SIM_RUNS=100000` lives through as many worlds, `SVO_SIM_FROM` says which is the first.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the course of a world is what a person runs it for")]
+
+mod kube_wire;
+mod network;
+mod oracle;
+mod process;
+mod remote_wire;
+mod run;
+mod script;
+mod user;
+mod weather;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use run::{Run, simulate};
+
+/// Worlds that every run of the tests goes through.
+const FEW: u64 = 100;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+#[test]
+fn every_world_comes_to_rest_within_the_invariants() {
+    let (from, runs) = (number("SVO_SIM_FROM").unwrap_or(1), number("SVO_SIM_RUNS").unwrap_or(FEW));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(from);
+    let failed: std::sync::Mutex<Vec<Run>> = std::sync::Mutex::default();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + runs {
+                        return;
+                    }
+                    let run = simulate(seed);
+                    if !run.violations.is_empty() {
+                        eprintln!("seed {seed}: {}", run.violations.join("; "));
+                        failed.lock().unwrap().push(run);
+                    }
+                }
+            });
+        }
+    });
+    let took = begun.elapsed();
+    let failed = failed.into_inner().unwrap();
+    eprintln!("{runs} worlds in {took:.1?}, {:.0} a minute; {} failed", per_minute(runs, took), failed.len());
+    if let Some(first) = failed.iter().min_by_key(|run| run.seed) {
+        panic!("seed {}: {}\n{}", first.seed, first.violations.join("\n"), first.story());
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+fn per_minute(runs: u64, took: std::time::Duration) -> f64 {
+    runs as f64 * 60.0 / took.as_secs_f64()
+}
+
+#[test]
+fn replay() {
+    let Some(seed) = number("SVO_SIM_SEED") else { return };
+    let run = simulate(seed);
+    println!("{}", run.story());
+    assert!(run.violations.is_empty(), "seed {seed}: {}", run.violations.join("\n"));
+}
+
+#[test]
+fn the_same_seed_takes_the_same_course() {
+    for seed in 1..=10 {
+        let (first, second) = (simulate(seed), simulate(seed));
+        let differs = first.trace.iter().zip(&second.trace).position(|(a, b)| a != b);
+        if let Some(at) = differs {
+            panic!("seed {seed} differs at step {at}:\n{}\n{}", first.trace[at], second.trace[at]);
+        }
+        assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
+    }
+}

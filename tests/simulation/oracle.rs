@@ -1,0 +1,296 @@
+//! Sees all that the operator does, at the moment that it takes effect, and holds it to the invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use abeja_simulator::Operation;
+use abeja_simulator::journal::{Entry, digest};
+use abeja_simulator::store::{Page, SecretPath, View};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::Value;
+
+use crate::world::{CANARY, ORGANIZATION, World};
+
+/// As what a version may be told of, where no record holds it.
+const TOLD: [&str; 6] =
+    ["LateVersion", "AmbiguousCreate", "VersionsRetained", "StatusLost", "VersionInUse", "VersionDeactivated"];
+
+/// Our resources, as the apiserver calls them.
+pub(crate) const RESOURCES: &str = "secretversions.secrets.abeja.io";
+
+/// What was done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Writes of Kubernetes objects, but for the Lease.
+    pub(crate) writes: u64,
+    /// Requests to the remote.
+    pub(crate) remote: u64,
+}
+
+/// The judge.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    violations: Vec<String>,
+    counts: Counts,
+    /// How often a remote secret was to get a value: each is a change, for which one version may be made.
+    changes: BTreeMap<(String, String), usize>,
+    /// The remote secret and the value of each source, by resource.
+    sources: BTreeMap<usize, String>,
+    /// Who holds the Lease.
+    holder: String,
+    /// Ids that resources ever recorded as created by themselves, by the UID.
+    created: BTreeMap<String, BTreeSet<String>>,
+    /// Bodies of Events about versions.
+    told: String,
+    /// Who sent what: the UID of a resource, by remote secret and digest of the request.
+    sent: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Resources that were deleted with nobody left to record or tell what they made.
+    let_go: BTreeSet<String>,
+}
+
+impl Oracle {
+    /// Notes what must not be.
+    pub(crate) fn violation(&mut self, what: String) {
+        if !self.violations.contains(&what) {
+            self.violations.push(what);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A source got a value, and whether there is a resource to see it.
+    pub(crate) fn source(&mut self, place: &str, r: usize, value: &str, watched: bool) {
+        let before = self.sources.insert(r, value.to_owned());
+        if watched && before.as_deref() != Some(value) {
+            *self.changes.entry((place.to_owned(), value.to_owned())).or_default() += 1;
+        }
+    }
+
+    /// A resource was made: to it, whatever its source holds is a change.
+    pub(crate) fn resource(&mut self, place: &str, r: usize) {
+        if let Some(value) = self.sources.get(&r) {
+            *self.changes.entry((place.to_owned(), value.clone())).or_default() += 1;
+        }
+    }
+
+    /// A request to the remote leaves a process.
+    pub(crate) fn remote_request(&mut self, world: &World, who: &str, request: &reqwest::Request) {
+        self.counts.remote += 1;
+        if *request.method() == Method::GET {
+            return;
+        }
+        if self.holder != who {
+            self.violation(format!("I6: {who} changes the remote, and {} holds the Lease", self.holder));
+        }
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        if *request.method() == Method::POST {
+            return self.note_sender(world, request.url().path(), digest(body).unwrap_or_default());
+        }
+        let off = *request.method() == Method::DELETE || body.windows(8).any(|word| word == b"inactive");
+        let id = request.url().path().rsplit('/').next().unwrap_or_default();
+        if off {
+            self.switched_off(world, id, *request.method() == Method::DELETE);
+        }
+    }
+
+    fn note_sender(&mut self, world: &World, path: &str, body: String) {
+        let secret = path.rsplit('/').nth(1).unwrap_or_default();
+        let all = world.apiserver.objects(RESOURCES);
+        let here =
+            all.iter().filter(|cr| cr["spec"]["remoteRef"]["secretId"] == secret && !cr["status"]["create"].is_null());
+        let uids = here.filter_map(|cr| cr["metadata"]["uid"].as_str().map(str::to_owned));
+        self.sent.entry((secret.to_owned(), body)).or_default().extend(uids);
+    }
+
+    /// A person deletes a resource.
+    pub(crate) fn deleted(&mut self, cr: &Value) {
+        let finalizer = cr["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
+        if !finalizer || cr["spec"]["deletionPolicy"] == "Retain" {
+            self.let_go.extend(cr["metadata"]["uid"].as_str().map(str::to_owned));
+        }
+    }
+
+    /// I3: only what its own resource created is switched off or deleted, and only where that is wanted.
+    fn switched_off(&mut self, world: &World, id: &str, deleted: bool) {
+        let all = world.apiserver.objects(RESOURCES);
+        let uid = |cr: &Value| cr["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let owner = all.iter().find(|cr| self.created.get(&uid(cr)).is_some_and(|ids| ids.contains(id)));
+        let Some(owner) = owner else {
+            return self.violation(format!("I3: version {id}, which no living resource created, is taken away"));
+        };
+        if deleted && owner["metadata"]["deletionTimestamp"].is_null() {
+            self.violation(format!("I3: version {id} is deleted, and its resource is not"));
+        }
+        let elsewhere = all.iter().any(|cr| {
+            uid(cr) != uid(owner) && cr["status"]["versionId"] == id && cr["metadata"]["deletionTimestamp"].is_null()
+        });
+        if elsewhere {
+            self.violation(format!("I3: version {id} is taken away, and another resource serves it"));
+        }
+    }
+
+    /// A write of a process took effect.
+    pub(crate) fn written(&mut self, world: &World, path: &str, body: &[u8]) {
+        let parts: Vec<&str> = path.split('/').collect();
+        let kind = parts.iter().rev().take(3).find(|part| part.ends_with('s') && **part != "status");
+        let kind = kind.copied().unwrap_or_default();
+        let object: Value = serde_json::from_slice(body).unwrap_or_default();
+        if kind == "leases" {
+            object["spec"]["holderIdentity"].as_str().unwrap_or_default().clone_into(&mut self.holder);
+            return;
+        }
+        self.counts.writes += 1;
+        match kind {
+            "secrets" if object["kind"] == "Secret" => return self.target(world, &object),
+            "secretversions" => self.status(world, &object),
+            "events" if TOLD.iter().any(|reason| object["reason"] == *reason) => {
+                self.told += &String::from_utf8_lossy(body);
+            }
+            _ => {}
+        }
+        self.leaks(kind, &String::from_utf8_lossy(body));
+    }
+
+    /// I7: no value and no credential is where it could be read.
+    pub(crate) fn leaks(&mut self, place: &str, text: &str) {
+        let encoded = STANDARD.encode(CANARY);
+        if text.contains(CANARY) || text.contains(&encoded[..5]) {
+            self.violation(format!("I7: a value or a credential is in {place}"));
+        }
+    }
+
+    fn status(&mut self, world: &World, cr: &Value) {
+        let uid = cr["metadata"]["uid"].as_str().unwrap_or_default();
+        let history = cr["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let own = history.iter().filter(|record| record["origin"] == "Created" && record["uid"] == uid);
+        let own: Vec<String> = own.filter_map(|record| record["versionId"].as_str().map(str::to_owned)).collect();
+        self.created.entry(uid.to_owned()).or_default().extend(own);
+        let conditions = cr["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ready = conditions.iter().any(|c| {
+            c["type"] == "Ready" && c["status"] == "True" && c["observedGeneration"] == cr["metadata"]["generation"]
+        });
+        if !ready || !cr["metadata"]["deletionTimestamp"].is_null() {
+            return;
+        }
+        let secret = cr["status"]["secretId"].as_str().unwrap_or_default();
+        let id = cr["status"]["versionId"].as_str().unwrap_or_default();
+        match versions(world, secret).iter().find(|version| version["id"] == id) {
+            None => self.violation(format!("I10: {uid} is ready with a version that is not there")),
+            Some(version) => {
+                let wanted = cr["spec"]["state"].as_str().unwrap_or("Active").to_lowercase();
+                if version["status"] != wanted {
+                    self.violation(format!("I10: {uid} is ready, and its version is not {wanted}"));
+                }
+            }
+        }
+    }
+
+    /// I4: a target holds what the remote has or had.
+    fn target(&mut self, world: &World, secret: &Value) {
+        let name = secret["metadata"]["name"].as_str().unwrap_or_default();
+        let value = secret["data"]["value"].as_str().unwrap_or_default();
+        let request = digest(format!(r#"{{"value": "{value}"}}"#).as_bytes());
+        let committed = |entry: &Entry| {
+            entry.committed && entry.operation == Some(Operation::CreateVersion) && entry.body_sha256 == request
+        };
+        let had = world.simulator.journal().iter().any(committed);
+        let has = || world.secrets.iter().any(|id| versions(world, id).iter().any(|version| version["value"] == value));
+        if value.is_empty() || !(had || has()) {
+            self.violation(format!("I4: target {name} holds what the remote never had"));
+        }
+    }
+
+    /// What is left to say at the end.
+    pub(crate) fn judge(&mut self, world: &World, log: &str) -> Vec<String> {
+        self.leaks("the log", log);
+        for bad in ["the pass panicked", "did not come to rest after"] {
+            if log.contains(bad) {
+                self.violation(format!("I9: the log says: {bad}"));
+            }
+        }
+        let lines = log.lines().filter(|line| TOLD.iter().any(|reason| line.contains(reason)));
+        let told = lines.fold(self.told.clone(), |told, line| told + line);
+        let made: Vec<Entry> = world
+            .simulator
+            .journal()
+            .into_iter()
+            .filter(|entry| entry.operation == Some(Operation::CreateVersion) && entry.committed)
+            .collect();
+        self.sent_twice(&made, &told);
+        self.lost(world, &made, &told);
+        std::mem::take(&mut self.violations)
+    }
+
+    /// I1: one version for each change.
+    fn sent_twice(&mut self, made: &[Entry], told: &str) {
+        let mut by_change: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for entry in made {
+            let (Some(secret), Some(body), Some(id)) = (&entry.secret_id, &entry.body_sha256, &entry.version_id) else {
+                continue;
+            };
+            if !told.contains(id.as_str()) {
+                by_change.entry((secret, body)).or_default().push(id);
+            }
+        }
+        let requests: BTreeMap<(String, String), usize> = self
+            .changes
+            .iter()
+            .map(|((place, value), times)| ((place.clone(), request_of(value.as_bytes())), *times))
+            .collect();
+        let mut found = Vec::new();
+        for ((secret, body), ids) in by_change {
+            let allowed = requests.get(&(secret.to_owned(), body.to_owned())).copied().unwrap_or_default();
+            if ids.len() > allowed {
+                found.push(format!("I1: versions {} of {secret} for {allowed} changes", ids.join(", ")));
+            }
+        }
+        for what in found {
+            self.violation(what);
+        }
+    }
+
+    /// I2: what was made is recorded, or told of, or gone.
+    fn lost(&mut self, world: &World, made: &[Entry], told: &str) {
+        let all = world.apiserver.objects(RESOURCES);
+        let recorded: BTreeSet<&str> = all
+            .iter()
+            .flat_map(|cr| cr["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default())
+            .filter_map(|record| record["versionId"].as_str())
+            .collect();
+        let alive = |uid: &String| all.iter().any(|cr| cr["metadata"]["uid"] == **uid);
+        let gone: BTreeSet<&String> =
+            self.created.iter().filter(|(uid, _)| !alive(uid)).flat_map(|(_, ids)| ids).collect();
+        let mut found = Vec::new();
+        for entry in made {
+            let (Some(secret), Some(id)) = (&entry.secret_id, &entry.version_id) else { continue };
+            let there = versions(world, secret).into_iter().find(|version| version["id"] == **id);
+            // What a resource switched off as it went is where its policy wants it.
+            let policy = |version: &Value| version["status"] == "inactive" && gone.contains(id);
+            let there = there.is_some_and(|version| !policy(&version));
+            let change = (secret.clone(), entry.body_sha256.clone().unwrap_or_default());
+            let nobody = self.sent.get(&change).is_some_and(|uids| !uids.is_disjoint(&self.let_go));
+            if there && !nobody && !recorded.contains(id.as_str()) && !told.contains(id.as_str()) {
+                found.push(format!("I2: version {id} of {secret} is neither recorded nor told of"));
+            }
+        }
+        for what in found {
+            self.violation(what);
+        }
+    }
+}
+
+/// The versions of a remote secret, as they are.
+pub(crate) fn versions(world: &World, secret: &str) -> Vec<Value> {
+    let path = SecretPath { organization: ORGANIZATION, secret };
+    let page = Page { offset: 0, limit: usize::MAX };
+    let list = world.simulator.with_store(|store| store.list_versions(path, page, View { values: true, until: None }));
+    list.into_iter().flat_map(|list| list.versions).filter_map(|version| serde_json::to_value(version).ok()).collect()
+}
+
+/// The digest of the request that would make a version of a value.
+fn request_of(value: &[u8]) -> String {
+    digest(format!(r#"{{"value": "{}"}}"#, STANDARD.encode(value)).as_bytes()).unwrap_or_default()
+}

@@ -1,0 +1,84 @@
+//! The way to the remote: each request takes its turn, meets its fate, and is carried out even where its sender left.
+
+use std::sync::Arc;
+
+use abeja_simulator::fault::Strike;
+use axum::body::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use secret_version_operator::host::{Carry, NoAnswer};
+
+use crate::process::Life;
+use crate::weather::Remote;
+
+/// More than any answer of the simulator.
+const LARGEST: usize = 1 << 20;
+
+/// Carries the requests of one life.
+pub(crate) struct Carrier(pub(crate) Arc<Life>);
+
+impl Carry for Carrier {
+    fn carry(&self, request: reqwest::Request) -> BoxFuture<'static, Result<reqwest::Response, NoAnswer>> {
+        let life = self.0.clone();
+        async move {
+            let what = format!("{} remote {} {}", life.name, request.method(), request.url().path());
+            let mut rng = life.world.network.turn(what.clone()).await;
+            if life.is_dead() {
+                return Err(NoAnswer::Cut);
+            }
+            let fate = life.world.weather.remote(life.world.network.now(), &mut rng);
+            life.world.network.note(&format!("{what} {fate:?}"));
+            // A task of the world: who sent it may be gone before it is carried out.
+            let way = (rng.u64(1..30), rng.u64(1..30));
+            tokio::spawn(go(life, request, fate, way)).await.unwrap_or(Err(NoAnswer::Cut))
+        }
+        .boxed()
+    }
+}
+
+async fn go(
+    life: Arc<Life>,
+    request: reqwest::Request,
+    fate: Remote,
+    (there, back): (u64, u64),
+) -> Result<reqwest::Response, NoAnswer> {
+    let world = life.world.clone();
+    world.oracle().remote_request(&world, &life.name, &request);
+    world.network.pause(there).await;
+    let mut strike = Strike { lag: world.lag(), ..Strike::default() };
+    match &fate {
+        Remote::Serve | Remote::CrashAfter => {}
+        Remote::NotConnected => return Err(NoAnswer::NotConnected),
+        Remote::CrashBefore => {
+            life.kill();
+            return Err(NoAnswer::Cut);
+        }
+        Remote::Strike(action) => strike.action = Some((**action).clone()),
+    }
+    let answer = match world.simulator.answer(plain(&request), strike).await {
+        None => None,
+        Some(response) => {
+            let (head, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
+            Some(http::Response::from_parts(head, body))
+        }
+    };
+    if matches!(fate, Remote::CrashAfter) {
+        life.kill();
+    }
+    world.network.pause(back).await;
+    match answer {
+        Some(answer) if !life.is_dead() => Ok(answer.into()),
+        _ => Err(NoAnswer::Cut),
+    }
+}
+
+fn plain(request: &reqwest::Request) -> http::Request<Bytes> {
+    let body = request.body().and_then(reqwest::Body::as_bytes).map(Bytes::copy_from_slice).unwrap_or_default();
+    let uri = &request.url()[url::Position::BeforePath..];
+    let mut plain = http::Request::new(body);
+    *plain.method_mut() = request.method().clone();
+    *plain.uri_mut() = uri.parse().unwrap_or_default();
+    *plain.headers_mut() = request.headers().clone();
+    plain
+}

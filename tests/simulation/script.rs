@@ -1,0 +1,145 @@
+//! What people do in a world: drawn from its seed, and no more than people may do.
+
+use fastrand::Rng;
+
+/// One thing that is done. Resources and processes are named by their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// The source gets a value.
+    Source(usize, char),
+    DeleteSource(usize),
+    Create(usize),
+    Delete(usize),
+    State(usize, &'static str),
+    Suspend(usize, bool),
+    Policy(usize, &'static str),
+    Rename(usize, &'static str),
+    DeleteTarget(usize),
+    SpoilTarget(usize),
+    Sync(usize),
+    /// Somebody makes a version at the console.
+    Foreign(usize),
+    /// The credential is a good one, or not.
+    Credential(bool),
+    /// The apiserver forgets its history.
+    Compact,
+    Kill(usize),
+    Stop(usize),
+    /// Requests for the Lease stand still for so many milliseconds.
+    StallLease(usize, u64),
+    /// The wall clock is off by so many seconds.
+    Clock(usize, i64),
+}
+
+/// What is wanted of a resource in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) exists: bool,
+    pub(crate) value: char,
+    pub(crate) state: &'static str,
+    pub(crate) policy: &'static str,
+    pub(crate) target: &'static str,
+}
+
+/// A world's course, as far as people make it.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) processes: usize,
+    /// The remote secret of each resource.
+    pub(crate) places: Vec<String>,
+    /// What is done, by milliseconds of the world.
+    pub(crate) acts: Vec<(u64, Act)>,
+    pub(crate) wishes: Vec<Wish>,
+    /// When the last thing is done.
+    pub(crate) end: u64,
+}
+
+const STATES: [&str; 2] = ["Active", "Inactive"];
+const POLICIES: [&str; 3] = ["Delete", "Deactivate", "Retain"];
+/// What a target is called after its resource.
+const TARGETS: [&str; 2] = ["", "-other"];
+
+impl Plan {
+    /// Draws one.
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let resources = [1, 1, 1, 2, 2, 3][rng.usize(..6)];
+        let shared = resources > 1 && rng.u8(..4) == 0;
+        let place = |r: usize| format!("30000000000{:02}", if shared && r == 1 { 0 } else { r });
+        let processes = if rng.u8(..3) == 0 { 2 } else { 1 };
+        let end = rng.u64(30_000..120_000);
+        let mut wishes: Vec<Wish> = (0..resources)
+            .map(|_| Wish {
+                exists: true,
+                value: 'A',
+                state: STATES[usize::from(rng.u8(..6) == 0)],
+                policy: POLICIES[rng.usize(..3)],
+                target: TARGETS[0],
+            })
+            .collect();
+        let mut acts = Vec::new();
+        for _ in 0..rng.usize(2..12) {
+            acts.push((rng.u64(..end), draw(rng, resources, processes)));
+        }
+        acts.sort_by_key(|(at, _)| *at);
+        for (_, act) in &acts {
+            remember(&mut wishes, act);
+        }
+        // The world begins with the resources, and ends with all that a person would set right.
+        let begin = (0..resources).flat_map(|r| [(0, Act::Source(r, 'A')), (0, Act::Create(r))]);
+        let mut acts: Vec<(u64, Act)> = begin.chain(acts).collect();
+        acts.push((end, Act::Credential(true)));
+        acts.extend(
+            (0..resources).flat_map(|r| [(end, Act::Suspend(r, false)), (end, Act::Source(r, wishes[r].value))]),
+        );
+        Self { processes, places: (0..resources).map(place).collect(), acts, wishes, end }
+    }
+
+    /// Each remote secret once.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let mut all = self.places.clone();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+fn draw(rng: &mut Rng, resources: usize, processes: usize) -> Act {
+    let (r, p) = (rng.usize(..resources), rng.usize(..processes));
+    match rng.u8(..28) {
+        0..=8 => Act::Source(r, ['A', 'B', 'C'][rng.usize(..3)]),
+        9 => Act::DeleteSource(r),
+        10 | 11 => Act::Delete(r),
+        12 | 13 => Act::Create(r),
+        14 | 15 => Act::State(r, STATES[rng.usize(..2)]),
+        16 => Act::Suspend(r, rng.bool()),
+        17 => Act::Policy(r, POLICIES[rng.usize(..3)]),
+        18 => Act::Rename(r, TARGETS[rng.usize(..2)]),
+        19 => Act::DeleteTarget(r),
+        20 => Act::SpoilTarget(r),
+        21 => Act::Sync(r),
+        22 => Act::Foreign(r),
+        23 => Act::Credential(rng.bool()),
+        24 => Act::Compact,
+        25 => {
+            if rng.bool() {
+                Act::Kill(p)
+            } else {
+                Act::Stop(p)
+            }
+        }
+        26 => Act::StallLease(p, rng.u64(1000..40_000)),
+        _ => Act::Clock(p, rng.i64(-300..300)),
+    }
+}
+
+fn remember(wishes: &mut [Wish], act: &Act) {
+    match act {
+        Act::Source(r, value) => wishes[*r].value = *value,
+        Act::Create(r) => wishes[*r].exists = true,
+        Act::Delete(r) => wishes[*r].exists = false,
+        Act::State(r, state) => wishes[*r].state = state,
+        Act::Policy(r, policy) => wishes[*r].policy = policy,
+        Act::Rename(r, target) => wishes[*r].target = target,
+        _ => {}
+    }
+}
