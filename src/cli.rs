@@ -89,6 +89,12 @@ pub struct ClusterArgs {
     /// Without it Secrets are read by name at each refresh, and the operator needs no right to list them.
     #[arg(long, env = "SVO_WATCH_SECRETS", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub watch_secrets: bool,
+
+    /// How long a watch lasts before it is begun again
+    ///
+    /// One through which nothing has come for that long is taken for dead, and so is a request that is not answered.
+    #[arg(long, env = "SVO_WATCH_TIMEOUT", value_name = "DURATION", default_value = "290s", value_parser = duration)]
+    pub watch_timeout: Duration,
 }
 
 /// Which remotes, and how they behave.

@@ -23,6 +23,9 @@ use crate::lease::Timing;
 /// Bounds of a refresh interval, the same as the schema's.
 pub const REFRESH_INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(720);
 
+/// Bounds of a watch's time. Shorter ones would cost more than they find; longer ones the apiserver ends by itself.
+pub const WATCH_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
+
 /// Longest settle time that makes sense: a create with an unknown outcome waits it out.
 const MAX_SETTLE_TIME: Duration = Duration::from_hours(1);
 
@@ -42,6 +45,8 @@ pub struct Config {
     pub cluster_resource_namespace: Option<String>,
     /// Whether the metadata of Secrets is watched.
     pub watch_secrets: bool,
+    /// How long a watch lasts, in whole seconds within [`WATCH_TIMEOUT`].
+    pub watch_timeout: Duration,
     /// The remotes that connections may name.
     pub endpoints: AllowedEndpoints,
     /// The longest that the remote takes to show what it accepted.
@@ -129,6 +134,9 @@ impl Config {
         if !REFRESH_INTERVAL.contains(&work.default_refresh_interval) {
             return Err(ConfigError::RefreshInterval(work.default_refresh_interval));
         }
+        if cluster.watch_timeout.subsec_nanos() != 0 || !WATCH_TIMEOUT.contains(&cluster.watch_timeout) {
+            return Err(ConfigError::WatchTimeout(cluster.watch_timeout));
+        }
         if remote.remote_settle_time > MAX_SETTLE_TIME {
             return Err(ConfigError::SettleTime(remote.remote_settle_time));
         }
@@ -141,6 +149,7 @@ impl Config {
             watch: watch_scope(cluster.watch_namespaces)?,
             cluster_resource_namespace: namespace("--cluster-resource-namespace", cluster.cluster_resource_namespace)?,
             watch_secrets: cluster.watch_secrets,
+            watch_timeout: cluster.watch_timeout,
             endpoints: endpoints(&remote.allow_endpoints, remote.allow_insecure_endpoints)?,
             remote_settle_time: remote.remote_settle_time,
             election: self::election(election)?,

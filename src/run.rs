@@ -30,6 +30,10 @@ const LEASE_LOST: &str = "the Lease is lost: another process may lead now, so th
 /// The longest that passes under way are waited for at the end. Shorter than a pod's usual grace of 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How much later than it said the apiserver may end a watch. Less than the watcher itself allows, which would begin
+/// another one without a word.
+const LATE: Duration = Duration::from_secs(3);
+
 /// Runs the operator until it is told to stop, or may not act any more.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let log_level = telemetry::init(&config.log)?;
@@ -59,8 +63,8 @@ async fn connect_and_lead(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let kube_config = config.cluster.load().await?;
-    let builder = ClientBuilder::try_from(kube_config.clone()).context("the kubeconfig cannot be used")?;
-    let client = builder.with_layer(&metrics.kube_layer()).build();
+    let builder = ClientBuilder::try_from(patient(kube_config.clone(), config.watch_timeout));
+    let client = builder.context("the kubeconfig cannot be used")?.with_layer(&metrics.kube_layer()).build();
     let lease_client = lease::client(kube_config).context("the kubeconfig cannot be used")?;
     lead(Process { client, lease_client, config, host: Machine::shared(), metrics, health }, shutdown).await
 }
@@ -133,6 +137,16 @@ pub async fn lead(process: Process, shutdown: &CancellationToken) -> anyhow::Res
         controllers.abort();
     }
     Ok(())
+}
+
+/// The settings of the client of everything but the Lease: no call is waited for without end, and none is tried again by
+/// itself, for a pass that waits for its next try would keep others from their turn.
+fn patient(mut config: kube::Config, watch_timeout: Duration) -> kube::Config {
+    config.default_retry = false;
+    // The apiserver ends a watch in time. One that it did not end is dead: an error, which is counted and told.
+    config.read_timeout = Some(watch_timeout + LATE);
+    config.reset_reader_on_write = true;
+    config
 }
 
 fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {

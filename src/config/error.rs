@@ -48,6 +48,9 @@ pub enum ConfigError {
         "--leader-elect-lease-duration: {0:?} is not a whole number of seconds up to 1h, which is what a Lease records"
     )]
     LeaseDuration(Duration),
+    /// Out of bounds, or a fraction.
+    #[error("--watch-timeout: {0:?} is not a whole number of seconds within 5s and 1h")]
+    WatchTimeout(Duration),
     /// Too long.
     #[error("--remote-settle-time: {0:?} is more than 1h: a create whose answer was lost would wait that long")]
     SettleTime(Duration),

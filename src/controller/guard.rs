@@ -100,16 +100,44 @@ async fn unreadable<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>,
     ctx.tell(&reference, &Event::warning(Reason::InvalidResource, note)).await;
 }
 
-/// When to come back after a pass that ended with an error.
-pub(super) fn after_error(error: &Error, uid: &str) -> Action {
+/// When to come back after a pass that ended with an error, as one of so many in a row: later each time, lest everybody ask
+/// an apiserver at once that is busy, but soon enough once it is well again.
+pub(super) fn after_error(error: &Error, uid: &str, failures: u32) -> Action {
     match error {
         Error::Gone => Action::await_change(),
         Error::Conflict => Action::requeue(AFTER_CONFLICT),
         Error::Unreadable => Action::requeue(backoff::LONGEST),
         other => Action::requeue(match other.class() {
-            Class::Throttled(after) => after.max(backoff::delay(2, uid)),
+            Class::Throttled(after) => after.max(backoff::delay(doublings(failures), uid)),
             Class::Bug => backoff::delay(6, uid),
-            _ => backoff::delay(2, uid),
+            _ => backoff::delay(doublings(failures), uid),
         }),
+    }
+}
+
+/// From about four seconds to about half a minute.
+fn doublings(failures: u32) -> u32 {
+    failures.clamp(1, 4) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_comes_back_later_each_time_but_not_too_late() {
+        let refused = |code: u16| {
+            let reason = if code == 409 { "Conflict" } else { "" }.to_owned();
+            let status = kube::core::Status { code, reason, ..kube::core::Status::default() };
+            Error::kube("write the status", kube::Error::Api(Box::new(status)))
+        };
+        let wait = |error: &Error, failures| format!("{:?}", after_error(error, "uid", failures));
+        let expected = |doublings| format!("{:?}", Action::requeue(backoff::delay(doublings, "uid")));
+        for code in [429, 500, 503, 504] {
+            for (failures, doublings) in [(0, 2), (1, 2), (2, 3), (3, 4), (4, 5), (5, 5), (100, 5)] {
+                assert_eq!(wait(&refused(code), failures), expected(doublings), "{code}, {failures} failures");
+            }
+        }
+        assert_eq!(wait(&refused(409), 100), format!("{:?}", Action::requeue(AFTER_CONFLICT)));
     }
 }

@@ -179,7 +179,12 @@ impl Memories {
         lock(&self.0).entry(uid.to_owned()).or_default().clone()
     }
 
-    /// Forgets resources other than these.
+    /// How many passes over a resource failed in a row. None is known of one that is no longer there.
+    pub fn failures(&self, uid: &str) -> u32 {
+        lock(&self.0).get(uid).map_or(0, |memory| lock(memory).failures)
+    }
+
+    /// Forgets a resource.
     pub fn forget(&self, uid: &str) {
         lock(&self.0).remove(uid);
     }

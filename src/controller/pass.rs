@@ -76,8 +76,16 @@ pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Actio
     if let Some(wait) = pass.on_hold() {
         return Ok(Action::requeue(wait));
     }
-    let rest = pass.run().await?;
-    pass.end(rest).await
+    let memory = pass.memory.clone();
+    let outcome = match pass.run().await {
+        Ok(rest) => pass.end(rest).await,
+        Err(error) => Err(error),
+    };
+    if matches!(outcome, Err(Error::Kube { .. })) {
+        let mut memory = lock(&memory);
+        memory.failures = memory.failures.saturating_add(1);
+    }
+    outcome
 }
 
 /// How long to wait for a connection that was not looked into yet. Its first look wakes those who wait; only one that

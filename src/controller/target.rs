@@ -64,8 +64,10 @@ fn desired(pass: &Pass<'_>, version_id: &str) -> Result<Data, TargetSight> {
 }
 
 async fn current(pass: &Pass<'_>) -> Result<Option<Secret>, Error> {
-    // A create fails where the cache is wrong, so its word is enough.
-    if pass.observed.target_meta == Meta::Absent && !pass.read_target {
+    // A create fails where the cache is wrong, so its word is enough; but what was here before is looked for first, lest a
+    // cache that lags cost a write in vain each time.
+    let was_here = lock(&pass.memory).target_checked.is_some();
+    if pass.observed.target_meta == Meta::Absent && !pass.read_target && !was_here {
         return Ok(None);
     }
     let name = TargetView::of(&pass.observed.cr).name();

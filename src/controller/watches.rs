@@ -92,9 +92,11 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
 
     let mut tasks = JoinSet::new();
     for namespace in &scope.secret_streams {
-        tasks.spawn(watch_secrets(ctx.clone(), namespace.clone(), shutdown.clone()));
+        let watched = watching(config.watch_timeout);
+        tasks.spawn(watch_secrets(ctx.clone(), namespace.clone(), watched, shutdown.clone()));
     }
-    tasks.spawn(watch_namespaces(ctx.clone(), namespaces_writer, shutdown.clone()));
+    let watched = watching(config.watch_timeout);
+    tasks.spawn(watch_namespaces(ctx.clone(), namespaces_writer, watched, shutdown.clone()));
 
     let queue = Queue { ctx: &ctx, scope: &scope, config: &config, health: &health, shutdown: &shutdown };
     let indexed = {
@@ -187,7 +189,7 @@ impl Queue<'_> {
             Scope { namespaces: namespaces.clone(), secret_streams: Vec::new() }.covers(object)
         };
         let metrics = self.ctx.metrics.clone();
-        let trigger = watcher::watcher(api, watcher::Config::default())
+        let trigger = watcher::watcher(api, watching(self.config.watch_timeout))
             .default_backoff()
             .inspect_err(move |error| {
                 metrics.watch_error(kind);
@@ -223,11 +225,17 @@ impl Queue<'_> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the queue passes them so")]
-fn error_policy<K: Resource<DynamicType = ()>>(object: Arc<DeserializeGuard<K>>, error: &Error, _: Arc<Ctx>) -> Action
+fn error_policy<K: Resource<DynamicType = ()>>(object: Arc<DeserializeGuard<K>>, error: &Error, ctx: Arc<Ctx>) -> Action
 where
     DeserializeGuard<K>: Resource,
 {
-    after_error(error, object.meta().uid.as_deref().unwrap_or_default())
+    let uid = object.meta().uid.as_deref().unwrap_or_default();
+    after_error(error, uid, ctx.memories.failures(uid))
+}
+
+/// How every watch is asked for.
+fn watching(timeout: Duration) -> watcher::Config {
+    watcher::Config { timeout: u32::try_from(timeout.as_secs()).ok(), ..watcher::Config::default() }
 }
 
 /// What nobody reads is not kept.
@@ -314,13 +322,18 @@ where
     }
 }
 
-async fn watch_secrets(ctx: Arc<Ctx>, namespace: Option<String>, shutdown: CancellationToken) {
+async fn watch_secrets(
+    ctx: Arc<Ctx>,
+    namespace: Option<String>,
+    watched: watcher::Config,
+    shutdown: CancellationToken,
+) {
     let api: Api<PartialObjectMeta<Secret>> = match &namespace {
         Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
         None => Api::all(ctx.client.clone()),
     };
     let mut listing = Listing::new(namespace);
-    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let stream = watcher::watcher(api, watched).default_backoff();
     let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
     while let Some(event) = stream.next().await {
         match event {
@@ -333,9 +346,14 @@ async fn watch_secrets(ctx: Arc<Ctx>, namespace: Option<String>, shutdown: Cance
     }
 }
 
-async fn watch_namespaces(ctx: Arc<Ctx>, writer: Writer<PartialObjectMeta<Namespace>>, shutdown: CancellationToken) {
+async fn watch_namespaces(
+    ctx: Arc<Ctx>,
+    writer: Writer<PartialObjectMeta<Namespace>>,
+    watched: watcher::Config,
+    shutdown: CancellationToken,
+) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
-    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff().modify(prune).reflect(writer);
+    let stream = watcher::watcher(api, watched).default_backoff().modify(prune).reflect(writer);
     let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
     while let Some(event) = stream.next().await {
         match event {

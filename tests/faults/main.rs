@@ -12,8 +12,10 @@ mod journal;
 mod kills;
 mod oracle;
 mod quiet;
+mod refusals;
 mod replicas;
 mod soak;
+mod stale;
 mod subject;
 mod table;
 mod trap;
@@ -25,7 +27,11 @@ const RUNS: usize = 1;
 
 /// How often a row is run whose full count this is: all of it with `SVO_FAULT_FULL`, else no more often than the others.
 fn runs_of(full: usize) -> usize {
-    if std::env::var_os("SVO_FAULT_FULL").is_some() { full } else { full.min(runs()) }
+    if is_full() { full } else { full.min(runs()) }
+}
+
+fn is_full() -> bool {
+    std::env::var_os("SVO_FAULT_FULL").is_some()
 }
 
 fn runs() -> usize {

@@ -73,6 +73,11 @@ impl Subject {
         Ok(Self { name, secret_id, changes: 0 })
     }
 
+    /// Whether its source exists, and with it the resource.
+    pub(crate) fn exists(&self) -> bool {
+        self.changes > 0
+    }
+
     fn source(&self) -> String {
         format!("{}-source", self.name)
     }
@@ -133,10 +138,21 @@ impl Subject {
         Ok(())
     }
 
+    /// The source takes a value again that it has had.
+    pub(crate) async fn change_back(&self, world: &World<'_>, change: usize) -> Result<()> {
+        let patch = json!({ "data": { "password": STANDARD.encode(self.value(change)) } });
+        world.api::<Secret>().patch(&self.source(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
     /// Asks for the version to be inactive.
     pub(crate) async fn switch_off(&self, world: &World<'_>) -> Result<()> {
-        let patch = json!({ "spec": { "state": "Inactive" } });
-        world.api::<SecretVersion>().patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        self.edit(world, &json!({ "spec": { "state": "Inactive" } })).await
+    }
+
+    /// Edits the resource, as a person would.
+    pub(crate) async fn edit(&self, world: &World<'_>, patch: &Value) -> Result<()> {
+        world.api::<SecretVersion>().patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
@@ -144,6 +160,15 @@ impl Subject {
     pub(crate) async fn delete(&self, world: &World<'_>) -> Result<()> {
         world.api::<SecretVersion>().delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
+    }
+
+    /// A first create and a rotation, and what must be true after both.
+    pub(crate) async fn live(&mut self, world: &World<'_>, within: Duration) -> Result<Figures> {
+        self.apply(world).await?;
+        self.ready(world, 1, within).await?;
+        self.change(world).await?;
+        self.ready(world, 2, within).await?;
+        self.holds(world, &AtRest::created(&[0, 1], 2)).await
     }
 
     /// Waits until the resource is ready with a record for each change that it was to carry through.

@@ -63,6 +63,12 @@ impl Table {
         self.order.extend(names);
     }
 
+    /// Takes in the rows of another.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.order.extend(other.order);
+        self.rows.extend(other.rows);
+    }
+
     /// Enters a run of a row.
     pub(crate) fn enter(&mut self, name: &str, outcome: Result<Figures>) {
         let row = self.rows.entry(name.to_owned()).or_default();

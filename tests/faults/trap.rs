@@ -50,7 +50,7 @@ impl Effect {
     }
 
     /// The request to the apiserver, where it is one.
-    fn rule(self, name: &str) -> Option<Rule> {
+    pub(crate) fn rule(self, name: &str) -> Option<Rule> {
         let body = |part: &str| {
             let part = part.to_owned();
             move |request: &Request| String::from_utf8_lossy(&request.body).contains(&part)

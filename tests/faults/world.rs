@@ -1,5 +1,6 @@
 //! One operator and its surroundings: a namespace, the chart, a simulator, and a proxy before the apiserver.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,6 +34,13 @@ const TIMEOUT_SECONDS: i32 = 1;
 /// Long enough for the busiest machine; only a test that fails waits for it.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
 
+/// Arguments of an operator that keeps its Lease through all that befalls a busy machine: where its end is no part of a row.
+pub(crate) const STEADY: [&str; 3] =
+    ["--leader-elect-lease-duration=90s", "--leader-elect-renew-deadline=75s", "--leader-elect-retry-period=2s"];
+
+/// How often what was done to which object.
+pub(crate) type Writes = BTreeMap<String, BTreeMap<String, usize>>;
+
 /// A running operator with everything around it.
 pub(crate) struct World<'a> {
     // Killed in this order when dropped: none loses what it talks to before.
@@ -54,6 +62,11 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     /// Starts one on a control plane, and waits until its operator is ready.
     pub(crate) async fn start(plane: &'a ControlPlane, prefix: &str) -> Result<Self> {
+        Self::start_with(plane, prefix, &[]).await
+    }
+
+    /// The same, with more arguments of the operator, which win over those of the chart.
+    pub(crate) async fn start_with(plane: &'a ControlPlane, prefix: &str, args: &[&str]) -> Result<Self> {
         let namespace = plane.namespace(prefix).await?;
         let seed = json!({
             "organizations": [{ "id": ORGANIZATION, "secrets": [] }],
@@ -76,6 +89,11 @@ impl<'a> World<'a> {
         let proxy = Proxy::start(plane).await?;
         let mut options = installed.operator();
         options.kubeconfig = proxy.kubeconfig(&installed.kubeconfig)?;
+        for arg in args {
+            let flag = arg.split_once('=').map_or(*arg, |(flag, _)| flag);
+            options.args.retain(|given| given.split_once('=').is_none_or(|(given, _)| given != flag));
+            options.args.push((*arg).to_owned());
+        }
         let operator = Operator::start(plane.run_dir(), &options).await?;
         let client = client(plane).await?;
         let world = Self {
@@ -208,6 +226,24 @@ impl<'a> World<'a> {
     pub(crate) fn writes_since(&self, mark: Mark) -> Result<Audit> {
         let own = self.plane.audit_since(mark)?.service_account(&self.namespace, &self.account);
         Ok(own.writes().filter(|event| event.resource != "leases"))
+    }
+
+    /// How often the operator itself has changed what there is, by the name of the object and by what was done to it. A
+    /// resource and its Secret have one name; Leases and events are apart.
+    pub(crate) fn effective_writes(&self) -> Result<Writes> {
+        let mut writes = Writes::new();
+        let own = self.writes_since(Mark::default())?;
+        for event in own.filter(|event| event.code < 300 && event.resource != "events").events() {
+            let slash = if event.subresource.is_empty() { "" } else { "/" };
+            let what = format!("{} {}{slash}{}", event.verb, event.resource, event.subresource);
+            *writes.entry(event.name.clone()).or_default().entry(what).or_default() += 1;
+        }
+        Ok(writes)
+    }
+
+    /// How many writes of the operator were refused because somebody else had written first.
+    pub(crate) fn refused_writes(&self) -> Result<usize> {
+        Ok(self.writes_since(Mark::default())?.code(409).len())
     }
 
     /// What must hold of every world at its end, whatever befell it: the invariants held all the time, nothing was refused
