@@ -9,6 +9,7 @@ use crate::store::World;
 
 const NAME_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LONGEST_NAME: usize = 253;
+const LONGEST_WORD: usize = 63;
 
 /// What no client chooses at a create.
 pub(crate) fn begin(world: &mut World, kind: &Kind, namespace: &str, object: &mut Value) {
@@ -41,8 +42,40 @@ pub(crate) fn carry(existing: &Value, new: &mut Value) {
     }
 }
 
+const LABEL_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const KEY_RULE: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const FINALIZER_RULE: &str = "name is neither a standard finalizer name nor is it fully qualified";
+
+/// What is wrong with labels, annotations, finalizers, owners.
+fn common_complaints(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for field in ["labels", "annotations"] {
+        let at = format!("metadata.{field}");
+        for (key, value) in object["metadata"][field].as_object().into_iter().flatten() {
+            if !is_qualified(key) {
+                causes.push(Cause::invalid(&at, &key.as_str().into(), KEY_RULE));
+            }
+            let text = value.as_str().unwrap_or_default();
+            if field == "labels" && !(text.is_empty() || is_word(text)) {
+                causes.push(Cause::invalid(&at, value, LABEL_RULE));
+            }
+        }
+    }
+    for (i, finalizer) in object::finalizers(object).into_iter().enumerate() {
+        // Custom resources are only warned about.
+        let standard = kind.custom
+            || matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes");
+        if !standard && !(finalizer.contains('/') && is_qualified(finalizer)) {
+            let at = format!("metadata.finalizers[{i}]");
+            causes.push(Cause::invalid(at, &finalizer.into(), FINALIZER_RULE));
+        }
+    }
+    causes.extend(owner_complaints(object));
+    causes
+}
+
 /// What is wrong with the metadata of a new object.
-pub(crate) fn complaints(object: &Value) -> Vec<Cause> {
+pub(crate) fn complaints(kind: &Kind, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     match meta(object, "name") {
         None => causes.push(Cause::required("metadata.name", "name or generateName is required")),
@@ -56,12 +89,12 @@ pub(crate) fn complaints(object: &Value) -> Vec<Cause> {
             }
         }
     }
-    causes.extend(owner_complaints(object));
+    causes.extend(common_complaints(kind, object));
     causes
 }
 
 /// What is wrong with a change of metadata.
-pub(crate) fn changed_complaints(existing: &Value, new: &Value) -> Vec<Cause> {
+pub(crate) fn changed_complaints(kind: &Kind, existing: &Value, new: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     for fixed in ["name", "namespace", "uid"] {
         let (was, is) = (&existing["metadata"][fixed], &new["metadata"][fixed]);
@@ -81,7 +114,7 @@ pub(crate) fn changed_complaints(existing: &Value, new: &Value) -> Vec<Cause> {
             causes.push(Cause::forbidden("metadata.finalizers", &why));
         }
     }
-    causes.extend(owner_complaints(new));
+    causes.extend(common_complaints(kind, new));
     causes
 }
 
@@ -103,6 +136,22 @@ fn owner_complaints(object: &Value) -> Vec<Cause> {
         causes.push(Cause::invalid("metadata.ownerReferences", &object["metadata"]["ownerReferences"], why));
     }
     causes
+}
+
+/// A name, perhaps after the domain that it belongs to.
+fn is_qualified(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((domain, name)) => is_subdomain(domain) && is_word(name),
+        None => is_word(key),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= LONGEST_WORD
+        && edge(text.chars().next())
+        && edge(text.chars().last())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 fn is_subdomain(name: &str) -> bool {

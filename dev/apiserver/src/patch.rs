@@ -69,7 +69,10 @@ fn apply(world: &mut World, call: &Call<'_>) -> Result<Written, Refusal> {
 
 fn changed(world: &mut World, call: &Call<'_>, new: Value) -> Result<Written, Refusal> {
     let existing = call.existing(world)?;
-    let new = strategy::decode(&call.kind, new)?;
+    let new = strategy::decode(&call.kind, new.clone()).map_err(|refusal| {
+        let typed = refusal.code == 400 && !call.kind.custom;
+        if typed { Refusal::unreadable_patch(&new) } else { refusal }
+    })?;
     is_the_one_named(call, &new)?;
     update(world, call, &existing, new, How::Patched)
 }

@@ -61,6 +61,11 @@ impl Cause {
         Self::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
     }
 
+    /// The same of a field that is itself within one.
+    pub(crate) fn within(self, field: &str) -> Self {
+        Self { field: format!("{field}.{}", self.field), ..self }
+    }
+
     fn json(&self) -> Value {
         json!({"reason": self.reason, "message": self.message, "field": self.field})
     }
@@ -116,6 +121,19 @@ impl Refusal {
         Self::new(422, "Invalid", message).with_details(details)
     }
 
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
+    /// A patch whose outcome cannot be read as the kind that it should be. The apiserver quotes all of it, values of Secrets
+    /// included.
+    pub(crate) fn unreadable_patch(patched: &Value) -> Self {
+        let cause = Cause::invalid("patch", &patched.to_string().into(), "it cannot be read");
+        Self::new(422, "Invalid", format!(" \"\" is invalid: {}", cause.sentence()))
+            .with_details(json!({"causes": [cause.json()]}))
+    }
+
     /// What is applied is owned by others.
     pub(crate) fn apply_conflict(message: String) -> Self {
         Self::new(409, "Conflict", message)
@@ -156,7 +174,8 @@ impl Refusal {
         sentences.dedup();
         let all = if let [one] = sentences.as_slice() { one.clone() } else { format!("[{}]", sentences.join(", ")) };
         let shown = qualified(kind);
-        let mut details = details(&kind.group, &kind.name, name);
+        let group = if kind.is("events") { "" } else { &kind.group };
+        let mut details = details(group, &kind.name, name);
         details["causes"] = causes.iter().map(Cause::json).collect();
         let mut refusal = Self::new(422, "Invalid", format!("{shown} \"{name}\" is invalid: {all}"));
         refusal.details = Some(details);
@@ -238,8 +257,9 @@ impl Refusal {
     }
 }
 
+/// A kind as messages name it. Of events, the apiserver forgets the group.
 fn qualified(kind: &Kind) -> String {
-    if kind.group.is_empty() { kind.name.clone() } else { format!("{}.{}", kind.name, kind.group) }
+    if kind.group.is_empty() || kind.is("events") { kind.name.clone() } else { format!("{}.{}", kind.name, kind.group) }
 }
 
 pub(crate) fn details(group: &str, kind: &str, name: &str) -> Value {

@@ -93,7 +93,8 @@ fn judge(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
         Value::Array(list) => {
             at_most(schema, "maxItems", list.len(), path, causes);
             if let Some(least) = schema["minItems"].as_u64().filter(|least| list.len() < to_size(*least)) {
-                causes.push(Cause::invalid(path, value, &format!("{path} in body should have at least {least} items")));
+                let number = list.len().into();
+                causes.push(Cause::invalid(path, &number, &format!("{path} in body should have at least {least} items")));
             }
             for (i, item) in list.iter().enumerate() {
                 judge(&schema["items"], item, &format!("{path}[{i}]"), causes);
@@ -111,13 +112,12 @@ fn judge(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
 fn judge_text(schema: &Value, text: &str, path: &str, causes: &mut Vec<Cause>) {
     let value = Value::from(text);
     let length = text.chars().count();
+    // The first of these is the only one that is told.
     if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > to_size(*most)) {
         causes.push(Cause::too_long(path, most));
-    }
-    if let Some(least) = schema["minLength"].as_u64().filter(|least| length < to_size(*least)) {
+    } else if let Some(least) = schema["minLength"].as_u64().filter(|least| length < to_size(*least)) {
         causes.push(Cause::invalid(path, &value, &format!("{path} in body should be at least {least} chars long")));
-    }
-    if let Some(pattern) = schema["pattern"].as_str()
+    } else if let Some(pattern) = schema["pattern"].as_str()
         && !is_match(pattern, text)
     {
         causes.push(Cause::invalid(path, &value, &format!("{path} in body should match '{pattern}'")));

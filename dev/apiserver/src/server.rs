@@ -312,8 +312,14 @@ fn answer(world: &mut World, request: &Request) -> Answer {
     execute(world, &call).unwrap_or_else(|refusal| Answer::ok(refusal.code, refusal.status()))
 }
 
+/// The longest body that is read.
+const LONGEST_BODY: usize = 3 * 1024 * 1024;
+
 fn execute(world: &mut World, call: &Call<'_>) -> Result<Answer, Refusal> {
     let request = call.request;
+    if request.body.len() > LONGEST_BODY {
+        return Err(Refusal::too_large(LONGEST_BODY));
+    }
     let written = match request.verb {
         Verb::Get => {
             let object = call.existing(world)?;

@@ -1,10 +1,12 @@
 //! What is particular to a kind: how it is read, completed and judged.
 
+mod event;
+mod lease;
+mod secret;
+
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::kinds::Kind;
 use crate::object::{self, fields, set};
@@ -19,6 +21,9 @@ pub(crate) fn decode(kind: &Arc<Kind>, object: Value) -> Result<Value, Refusal> 
     } else {
         drop_empty(&mut object);
         readable(kind, &object)?;
+        if kind.is("leases") {
+            lease::readable_times(kind, &object)?;
+        }
     }
     Ok(object)
 }
@@ -47,8 +52,8 @@ pub(crate) fn decode_as_sent(kind: &Arc<Kind>, mut object: Value) -> Result<Valu
     map.insert("kind".to_owned(), kind.name.as_str().into());
     map.insert("apiVersion".to_owned(), kind.api_version().into());
     if kind.is("secrets") {
-        take_string_data(&mut object);
-        readable_data(kind, &object)?;
+        secret::take_string_data(&mut object);
+        secret::readable_data(kind, &object)?;
     }
     schema::prune(&kind.schema, &mut object);
     drop_empty(&mut object["metadata"]);
@@ -81,31 +86,6 @@ fn drop_empty(value: &mut Value) {
     }
 }
 
-fn take_string_data(secret: &mut Value) {
-    let Some(Value::Object(texts)) = fields(secret).remove("stringData") else { return };
-    let data = fields(&mut secret["data"]);
-    for (key, text) in texts {
-        let encoded = BASE64_STANDARD.encode(text.as_str().unwrap_or_default());
-        data.insert(key, encoded.into());
-    }
-}
-
-fn readable_data(kind: &Kind, secret: &Value) -> Result<(), Refusal> {
-    let unreadable = |why: &str| {
-        let message = format!("{0} in version \"{1}\" cannot be handled as a {0}: {why}", kind.name, kind.version);
-        Refusal::bad_request(message)
-    };
-    for value in object::at(secret, &["data"]).and_then(Value::as_object).into_iter().flat_map(Map::values) {
-        match value.as_str().map(|text| BASE64_STANDARD.decode(text)) {
-            Some(Ok(_)) => {}
-            Some(Err(_)) => return Err(unreadable("illegal base64 data")),
-            None if value.is_null() => {}
-            None => return Err(unreadable("json: cannot unmarshal into Go struct field Secret.data of type []uint8")),
-        }
-    }
-    Ok(())
-}
-
 /// What the server adds on behalf of whoever writes.
 pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
     if kind.is("secrets") && object.get("type").is_none() {
@@ -133,17 +113,29 @@ pub(crate) fn complete(kind: &Kind, object: &mut Value) {
     }
 }
 
-/// What is wrong with an object.
-pub(crate) fn complaints(kind: &Kind, object: &Value) -> Vec<Cause> {
-    if kind.custom {
-        return schema::complaints(&kind.schema, object);
+/// What is wrong with an object. A write of a subresource is judged by it alone, in words that begin there.
+pub(crate) fn complaints(kind: &Kind, object: &Value, subresource: &str) -> Vec<Cause> {
+    match kind.plural.as_str() {
+        _ if kind.custom && subresource == "status" => {
+            let causes = schema::complaints(&kind.schema["properties"]["status"], &object["status"]);
+            causes.into_iter().map(|cause| cause.within("status")).collect()
+        }
+        _ if kind.custom => schema::complaints(&kind.schema, object),
+        "secrets" => secret::complaints(object),
+        "leases" => lease::complaints(object),
+        "events" => event::complaints(object),
+        _ => Vec::new(),
     }
-    Vec::new()
 }
 
 /// What is wrong with a change.
-pub(crate) fn changed_complaints(_kind: &Kind, _existing: &Value, _new: &Value) -> Vec<Cause> {
-    Vec::new()
+pub(crate) fn changed_complaints(kind: &Kind, existing: &Value, new: &Value) -> Vec<Cause> {
+    match kind.plural.as_str() {
+        _ if kind.custom => Vec::new(),
+        "secrets" => secret::changed_complaints(existing, new),
+        "events" => event::changed_complaints(existing, new),
+        _ => Vec::new(),
+    }
 }
 
 /// Whether something other than finalizers in the metadata keeps an object that is being deleted.

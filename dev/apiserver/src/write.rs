@@ -84,8 +84,8 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>, body: Value, how: How) 
         fields::note_update(kind, &Value::Null, &mut new, &call.ownership(world));
     }
     strategy::complete(kind, &mut new);
-    let mut causes = meta::complaints(&new);
-    causes.extend(strategy::complaints(kind, &new));
+    let mut causes = meta::complaints(kind, &new);
+    causes.extend(strategy::complaints(kind, &new, &request.subresource));
     Refusal::invalid(kind, object::name(&new), &causes)?;
     if versioned {
         return Err(Refusal::unreasoned(500, "resourceVersion should not be set on objects to be created"));
@@ -178,8 +178,8 @@ pub(crate) fn update(
         fields::note_update(kind, existing, &mut new, &call.ownership(world));
     }
     strategy::complete(kind, &mut new);
-    let mut causes = meta::changed_complaints(existing, &new);
-    causes.extend(strategy::complaints(kind, &new));
+    let mut causes = meta::changed_complaints(kind, existing, &new);
+    causes.extend(strategy::complaints(kind, &new, &call.request.subresource));
     causes.extend(strategy::changed_complaints(kind, existing, &new));
     Refusal::invalid(kind, name, &causes)?;
     meta_mut(&mut new).insert("resourceVersion".to_owned(), current.unwrap_or_default().into());

@@ -73,10 +73,9 @@ async fn a_fate_says_whether_a_request_takes_effect_and_what_its_sender_learns()
     }
     let (answer, written) = create_under(Fate::Truncate).await;
     assert!(matches!(answer, Some(Err(_))) && written, "{answer:?}");
-    for (fate, takes_effect) in [
-        (Fate::Refuse { status: 503, retry_after: Some(1) }, false),
-        (Fate::ServeAndRefuse { status: 504 }, true),
-    ] {
+    for (fate, takes_effect) in
+        [(Fate::Refuse { status: 503, retry_after: Some(1) }, false), (Fate::ServeAndRefuse { status: 504 }, true)]
+    {
         let (answer, written) = create_under(fate).await;
         let Some(Err(kube::Error::Api(status))) = answer else { panic!("{answer:?}") };
         assert!(matches!(status.code, 503 | 504), "{status:?}");
@@ -250,11 +249,7 @@ async fn the_journal_tells_who_asked_for_what_and_what_was_written() {
         .map(|entry| (entry.request.client.clone(), entry.request.verb, entry.status, entry.wrote.is_some()))
         .collect();
     let one = |verb, status, wrote| ("one".to_owned(), verb, Some(status), wrote);
-    assert_eq!(told, [
-        one(Verb::Create, 201, true),
-        one(Verb::Create, 409, false),
-        one(Verb::Patch, 200, false),
-    ]);
+    assert_eq!(told, [one(Verb::Create, 201, true), one(Verb::Create, 409, false), one(Verb::Patch, 200, false)]);
 }
 
 #[tokio::test(start_paused = true)]

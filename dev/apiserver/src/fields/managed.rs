@@ -112,8 +112,10 @@ fn ownable(object: &Value) -> Value {
     object
 }
 
-fn without_metadata_itself(mut set: Set) -> Set {
-    set.remove(&["metadata"], false);
+/// Without what is always there, so that nobody puts it there.
+fn without_frames(kind: &Kind, mut set: Set) -> Set {
+    let frames: &[&str] = if kind.custom { &["metadata"] } else { &["metadata", "spec", "status"] };
+    frames.iter().for_each(|frame| set.remove(&[frame], false));
     set
 }
 
@@ -124,7 +126,7 @@ pub(crate) fn note_update(kind: &Kind, existing: &Value, new: &mut Value, owner:
         all = entries(existing);
     }
     let differences = Differences::of(&kind.schema, &ownable(existing), &ownable(new));
-    let written = without_metadata_itself(differences.written());
+    let written = without_frames(kind, differences.written());
     for entry in &mut all {
         entry.set = entry.set.difference(&written).difference(&differences.removed);
     }
@@ -158,7 +160,7 @@ pub(crate) fn apply(
     let mut all = entries(live);
     let own = all.iter().position(|entry| entry.is_of(kind, owner, true));
     let before = own.map(|i| all.remove(i));
-    let wanted = without_metadata_itself(paths_of(&kind.schema, &ownable(applied)));
+    let wanted = without_frames(kind, paths_of(&kind.schema, &ownable(applied)));
 
     let nothing = json!({"metadata": {}});
     let base = if live.is_null() { &nothing } else { live };
@@ -170,7 +172,7 @@ pub(crate) fn apply(
         }
     }
     let differences = Differences::of(&kind.schema, &ownable(base), &ownable(&merged));
-    let written = without_metadata_itself(differences.written());
+    let written = without_frames(kind, differences.written());
     let conflicts: Vec<(String, Vec<Step>)> = all
         .iter()
         .flat_map(|entry| {

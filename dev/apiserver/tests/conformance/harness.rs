@@ -103,6 +103,10 @@ impl Server {
         Self { client, namespace, notes: Vec::new(), seen: Seen::default() }
     }
 
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// What was answered, in order.
     pub(crate) fn notes(self) -> Vec<String> {
         self.notes
@@ -289,13 +293,18 @@ impl Seen {
                 "resourceVersion" => self.call("version", text),
                 "continue" => "<token>".to_owned(),
                 _ if text.parse::<jiff::Timestamp>().is_ok() && text.len() > 15 => "<time>".to_owned(),
-                "message" if text.contains("some validation rules were not checked") => "<not checked>".to_owned(),
+                "message" => self.plain(&complaint(text).replace(namespace, "NS")),
                 _ => self.plain(&text.replace(namespace, "NS")),
             }
             .into(),
             other => other.clone(),
         }
     }
+}
+
+/// What is wrong, without the complaints, which stand in the causes and are told in any order.
+fn complaint(text: &str) -> String {
+    text.split_once("is invalid: ").map_or(text, |(what, _)| what).to_owned()
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -8,6 +8,7 @@ mod harness;
 mod metadata;
 mod namespaces;
 mod reads;
+mod rules;
 mod status;
 mod watches;
 mod writes;
