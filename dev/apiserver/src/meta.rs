@@ -62,10 +62,10 @@ fn common_complaints(kind: &Kind, object: &Value) -> Vec<Cause> {
         }
     }
     for (i, finalizer) in object::finalizers(object).into_iter().enumerate() {
-        // Custom resources are only warned about.
-        let standard = kind.custom
-            || matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes");
-        if !standard && !(finalizer.contains('/') && is_qualified(finalizer)) {
+        let standard = matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes");
+        let qualified = finalizer.contains('/') && is_qualified(finalizer);
+        // Of custom resources, any is taken with a warning.
+        if !(standard || qualified || kind.custom) {
             let at = format!("metadata.finalizers[{i}]");
             causes.push(Cause::invalid(at, &finalizer.into(), FINALIZER_RULE));
         }

@@ -18,7 +18,7 @@ pub(crate) fn patch(world: &mut World, call: &Call<'_>) -> Result<Written, Refus
             let change = call.request.json()?;
             let mut new = (*existing).clone();
             json_patch::merge(&mut new, &change);
-            changed(world, call, new)
+            changed(world, call, &new)
         }
         "application/json-patch+json" => {
             let existing = call.existing(world)?;
@@ -27,7 +27,7 @@ pub(crate) fn patch(world: &mut World, call: &Call<'_>) -> Result<Written, Refus
             let mut new = (*existing).clone();
             json_patch::patch(&mut new, &change)
                 .map_err(|_| Refusal::of_fault(422).with_details(Value::Object(serde_json::Map::new())))?;
-            changed(world, call, new)
+            changed(world, call, &new)
         }
         "application/apply-patch+yaml" => apply(world, call),
         other => Err(Refusal::not_modelled(&format!("patches of type {other}"))),
@@ -67,11 +67,11 @@ fn apply(world: &mut World, call: &Call<'_>) -> Result<Written, Refusal> {
     update(world, call, &existing, new, How::Applied)
 }
 
-fn changed(world: &mut World, call: &Call<'_>, new: Value) -> Result<Written, Refusal> {
+fn changed(world: &mut World, call: &Call<'_>, new: &Value) -> Result<Written, Refusal> {
     let existing = call.existing(world)?;
     let new = strategy::decode(&call.kind, new.clone()).map_err(|refusal| {
         let typed = refusal.code == 400 && !call.kind.custom;
-        if typed { Refusal::unreadable_patch(&new) } else { refusal }
+        if typed { Refusal::unreadable_patch(new) } else { refusal }
     })?;
     is_the_one_named(call, &new)?;
     update(world, call, &existing, new, How::Patched)

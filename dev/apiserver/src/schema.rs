@@ -94,7 +94,11 @@ fn judge(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
             at_most(schema, "maxItems", list.len(), path, causes);
             if let Some(least) = schema["minItems"].as_u64().filter(|least| list.len() < to_size(*least)) {
                 let number = list.len().into();
-                causes.push(Cause::invalid(path, &number, &format!("{path} in body should have at least {least} items")));
+                causes.push(Cause::invalid(
+                    path,
+                    &number,
+                    &format!("{path} in body should have at least {least} items"),
+                ));
             }
             for (i, item) in list.iter().enumerate() {
                 judge(&schema["items"], item, &format!("{path}[{i}]"), causes);

@@ -1,6 +1,6 @@
 //! What differs between two objects, path by path, and which paths an object has.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -48,6 +48,11 @@ impl Differences {
     }
 
     fn walk(&mut self, schema: &Value, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Step>) {
+        if let (Some(old), Some(new)) = (old, new)
+            && old == new
+        {
+            return;
+        }
         let shape_of = |value: Option<&Value>| value.map(|value| shape(schema, value));
         let shape = match (shape_of(old), shape_of(new)) {
             (Some(one), Some(other)) if one != other => Shape::Leaf,
@@ -56,20 +61,20 @@ impl Differences {
         let both_empty = [old, new].into_iter().flatten().all(is_empty);
         if shape != Shape::Leaf && !both_empty {
             let (olds, news) = (parts(schema, old), parts(schema, new));
-            let steps: BTreeSet<&Step> = olds.iter().chain(&news).map(|(step, ..)| step).collect();
-            let of =
-                |parts: &[(Step, Value)], step: &Step| parts.iter().find(|(s, _)| s == step).map(|(_, v)| v.clone());
-            for step in steps {
-                let below = below(schema, step);
-                path.push(step.clone());
-                self.walk(&below, of(&olds, step).as_ref(), of(&news, step).as_ref(), path);
+            let mut all: BTreeMap<Step, (Option<&Value>, Option<&Value>)> = BTreeMap::new();
+            olds.into_iter().for_each(|(step, value)| all.entry(step).or_default().0 = Some(value));
+            news.into_iter().for_each(|(step, value)| all.entry(step).or_default().1 = Some(value));
+            for (step, (old, new)) in all {
+                let below = below(schema, &step);
+                path.push(step);
+                self.walk(below, old, new, path);
                 path.pop();
             }
         }
         match (old, new) {
             (None, Some(_)) => self.added.insert(path),
             (Some(_), None) => self.removed.insert(path),
-            (Some(old), Some(new)) if (shape == Shape::Leaf || both_empty) && old != new => self.modified.insert(path),
+            (Some(_), Some(_)) if shape == Shape::Leaf || both_empty => self.modified.insert(path),
             _ => {}
         }
     }
@@ -83,18 +88,18 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn below(schema: &Value, step: &Step) -> Value {
+fn below<'a>(schema: &'a Value, step: &Step) -> &'a Value {
     match step {
-        Step::Field(name) => known(schema, name).cloned().unwrap_or_default(),
-        Step::Key(_) | Step::Item(_) => schema["items"].clone(),
+        Step::Field(name) => known(schema, name).unwrap_or(&Value::Null),
+        Step::Key(_) | Step::Item(_) => &schema["items"],
     }
 }
 
 /// The parts of a map or a list, each by its step.
-pub(super) fn parts(schema: &Value, value: Option<&Value>) -> Vec<(Step, Value)> {
+fn parts<'a>(schema: &Value, value: Option<&'a Value>) -> Vec<(Step, &'a Value)> {
     match value {
-        Some(Value::Object(map)) => map.iter().map(|(key, value)| (Step::Field(key.clone()), value.clone())).collect(),
-        Some(Value::Array(list)) => list.iter().map(|item| (item_step(schema, item), item.clone())).collect(),
+        Some(Value::Object(map)) => map.iter().map(|(key, value)| (Step::Field(key.clone()), value)).collect(),
+        Some(Value::Array(list)) => list.iter().map(|item| (item_step(schema, item), item)).collect(),
         _ => Vec::new(),
     }
 }
@@ -120,11 +125,11 @@ fn collect(schema: &Value, value: &Value, path: &mut Vec<Step>, set: &mut Set) {
         set.insert(path);
         return;
     }
-    let fields = schema["properties"].as_object().map_or_else(Map::new, Clone::clone);
     for (step, part) in parts(schema, Some(value)) {
-        path.push(step.clone());
-        collect(&below(schema, &step), &part, path, set);
-        let is_field = matches!(&step, Step::Field(name) if fields.contains_key(name));
+        let is_field = matches!(&step, Step::Field(name) if schema["properties"].get(name).is_some());
+        let below = below(schema, &step);
+        path.push(step);
+        collect(below, part, path, set);
         if !is_field || part.is_null() || part.as_object().is_some_and(Map::is_empty) {
             set.insert(path);
         }

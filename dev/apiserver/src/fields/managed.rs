@@ -115,7 +115,9 @@ fn ownable(object: &Value) -> Value {
 /// Without what is always there, so that nobody puts it there.
 fn without_frames(kind: &Kind, mut set: Set) -> Set {
     let frames: &[&str] = if kind.custom { &["metadata"] } else { &["metadata", "spec", "status"] };
-    frames.iter().for_each(|frame| set.remove(&[frame], false));
+    for frame in frames {
+        set.remove(&[frame], false);
+    }
     set
 }
 
@@ -126,6 +128,10 @@ pub(crate) fn note_update(kind: &Kind, existing: &Value, new: &mut Value, owner:
         all = entries(existing);
     }
     let differences = Differences::of(&kind.schema, &ownable(existing), &ownable(new));
+    if differences.is_empty() {
+        store(new, all);
+        return;
+    }
     let written = without_frames(kind, differences.written());
     for entry in &mut all {
         entry.set = entry.set.difference(&written).difference(&differences.removed);

@@ -15,8 +15,8 @@ pub(super) fn merge(schema: &Value, live: &Value, applied: &Value) -> Value {
         (Value::Object(live), Value::Object(applied)) => {
             let mut merged = live.clone();
             for (key, value) in applied {
-                let below = known(schema, key).cloned().unwrap_or_default();
-                let value = live.get(key).map_or_else(|| value.clone(), |live| merge(&below, live, value));
+                let below = known(schema, key).unwrap_or(&Value::Null);
+                let value = live.get(key).map_or_else(|| value.clone(), |live| merge(below, live, value));
                 merged.insert(key.clone(), value);
             }
             Value::Object(merged)
@@ -44,7 +44,7 @@ pub(super) fn remove(schema: &Value, value: &mut Value, path: &[Step]) {
             if rest.is_empty() {
                 map.remove(name);
             } else if let Some(below) = map.get_mut(name) {
-                remove(&known(schema, name).cloned().unwrap_or_default(), below, rest);
+                remove(known(schema, name).unwrap_or(&Value::Null), below, rest);
                 if is_empty(below) {
                     map.remove(name);
                 }

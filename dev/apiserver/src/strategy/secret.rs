@@ -46,7 +46,8 @@ pub(super) fn complaints(secret: &Value) -> Vec<Cause> {
     let none = Map::new();
     let data = object::at(secret, &["data"]).and_then(Value::as_object).unwrap_or(&none);
     let mut causes: Vec<Cause> = data.keys().filter_map(|key| key_complaint(key)).collect();
-    let size = |value: &Value| BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).map_or(0, |bytes| bytes.len());
+    let size =
+        |value: &Value| BASE64_STANDARD.decode(value.as_str().unwrap_or_default()).map_or(0, |bytes| bytes.len());
     if data.values().map(size).sum::<usize>() > LIMIT {
         causes.push(Cause::too_long("data", LIMIT as u64));
     }

@@ -147,11 +147,9 @@ async fn labels_annotations_and_finalizers(server: &mut Server) {
     for (path, body) in [(SECRETS, secret("a")), (CONNECTIONS, connection("a"))] {
         server.post(path, body).await.ok();
         let at = format!("{path}/a");
-        for change in [
-            json!({"labels": {"a b": "c"}}),
-            json!({"labels": {"a": "c d"}}),
-            json!({"annotations": {"a/b c": "d"}}),
-        ] {
+        for change in
+            [json!({"labels": {"a b": "c"}}), json!({"labels": {"a": "c d"}}), json!({"annotations": {"a/b c": "d"}})]
+        {
             server.merge(&at, json!({"metadata": change})).await.is(422, "Invalid");
         }
         // Of custom resources any name is taken, with a warning.
