@@ -62,8 +62,12 @@ impl Differences {
         if shape != Shape::Leaf && !both_empty {
             let (olds, news) = (parts(schema, old), parts(schema, new));
             let mut all: BTreeMap<Step, (Option<&Value>, Option<&Value>)> = BTreeMap::new();
-            olds.into_iter().for_each(|(step, value)| all.entry(step).or_default().0 = Some(value));
-            news.into_iter().for_each(|(step, value)| all.entry(step).or_default().1 = Some(value));
+            for (step, value) in olds {
+                all.entry(step).or_default().0 = Some(value);
+            }
+            for (step, value) in news {
+                all.entry(step).or_default().1 = Some(value);
+            }
             for (step, (old, new)) in all {
                 let below = below(schema, &step);
                 path.push(step);

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
 /// A server, as a case sees it: each answer is noted.
 pub(crate) struct Server {
     client: kube::Client,
+    /// Where there are no controllers, a case does their work.
+    fake: Option<ApiServer>,
     namespace: String,
     notes: Vec<String>,
     seen: Seen,
@@ -74,8 +76,9 @@ impl Server {
         for definition in DEFINITIONS {
             builder = builder.definitions(definition);
         }
-        let client = builder.start().client("anyone").kube("default");
-        Self::new(client, "fake-namespace".to_owned())
+        let fake = builder.start();
+        let client = fake.client("anyone").kube("default");
+        Self::new(client, Some(fake), "fake-namespace".to_owned())
     }
 
     pub(crate) async fn real() -> Self {
@@ -96,11 +99,38 @@ impl Server {
         .expect("a kubeconfig");
         let client = kube::Client::try_from(config).expect("a client");
         let namespace = plane.namespace("conformance").await.expect("a namespace").to_string();
-        Self::new(client, namespace)
+        Self::new(client, None, namespace)
     }
 
-    fn new(client: kube::Client, namespace: String) -> Self {
-        Self { client, namespace, notes: Vec::new(), seen: Seen::default() }
+    fn new(client: kube::Client, fake: Option<ApiServer>, namespace: String) -> Self {
+        Self { client, fake, namespace, notes: Vec::new(), seen: Seen::default() }
+    }
+
+    /// Waits until the controllers have done their work, of which this is the last: the object at the path is gone.
+    pub(crate) async fn settled(&mut self, path: &str) {
+        self.controlled(path, "is gone", |answer| answer.code == 404).await;
+        self.get(path).await.is(404, "NotFound");
+    }
+
+    /// The same, where the object is marked as being deleted.
+    pub(crate) async fn marked(&mut self, path: &str) {
+        let is_marked = |answer: &Answer| answer.body["metadata"]["deletionTimestamp"].is_string();
+        self.controlled(path, "is marked", is_marked).await;
+    }
+
+    async fn controlled(&self, path: &str, what: &str, done: impl Fn(&Answer) -> bool) {
+        let look = async || {
+            let read = self.send(self.request("GET", path, None, "application/json", "application/json")).await;
+            anyhow::ensure!(done(&read), "{}", read.body);
+            Ok(())
+        };
+        match &self.fake {
+            Some(fake) => {
+                while fake.collect_garbage() + fake.finalize_namespaces() > 0 {}
+                look().await.expect(what);
+            }
+            None => drop(kit::eventually(PATIENCE, what, look).await.expect("the controllers run")),
+        }
     }
 
     pub(crate) fn namespace(&self) -> &str {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on says so by a panic")]
 
 mod apply;
+mod controllers;
 mod deletion;
 mod harness;
 mod metadata;
