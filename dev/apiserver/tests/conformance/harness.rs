@@ -129,7 +129,7 @@ impl Server {
                 while fake.collect_garbage() + fake.finalize_namespaces() > 0 {}
                 look().await.expect(what);
             }
-            None => drop(kit::eventually(PATIENCE, what, look).await.expect("the controllers run")),
+            None => kit::eventually(PATIENCE, what, look).await.expect("the controllers run"),
         }
     }
 
