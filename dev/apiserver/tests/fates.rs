@@ -9,7 +9,9 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, VersionMatch, WatchEvent, WatchParams,
+};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use serde_json::json;
@@ -113,10 +115,10 @@ async fn who_is_severed_is_not_answered_and_only_what_travelled_may_arrive() {
         one.sever(pending);
         assert!(timeout(LONG, sent).await.is_err(), "it is never answered");
         assert_eq!(server.object("secrets", "default", "s").is_some(), arrives);
-        assert!(timeout(LONG, api.list(&kube::api::ListParams::default())).await.is_err(), "nor is what comes later");
+        assert!(timeout(LONG, api.list(&ListParams::default())).await.is_err(), "nor is what comes later");
         assert!(secrets(&other).get_opt("s").await.unwrap().is_some() == arrives);
         one.restore();
-        assert_eq!(api.list(&kube::api::ListParams::default()).await.unwrap().items.len(), usize::from(arrives));
+        assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), usize::from(arrives));
     }
 }
 
@@ -219,6 +221,30 @@ async fn events_are_delayed_broken_off_or_expired() {
         assert_eq!(next(&mut events).await.as_deref(), Some("apply a"), "{fault:?}");
         assert_eq!((asked(&server, Verb::List), asked(&server, Verb::Watch)), (1, 2), "{fault:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_is_gone() {
+    let server = ApiServer::builder().start();
+    let client = server.client("one");
+    let api = secrets(&client);
+    for name in ["a", "b", "c"] {
+        api.create(&PostParams::default(), &secret(name)).await.unwrap();
+    }
+    let first = api.list(&ListParams::default().limit(2)).await.unwrap();
+    let (token, old) = (first.metadata.continue_.unwrap(), first.metadata.resource_version.unwrap());
+    api.delete("a", &DeleteParams::default()).await.unwrap();
+    server.compact();
+    let next = ListParams::default().limit(2).continue_token(&token);
+    let exactly = ListParams::default().at(&old).matching(VersionMatch::Exact);
+    for params in [next, exactly] {
+        let Err(kube::Error::Api(status)) = api.list(&params).await else { panic!("it is told as if it were known") };
+        assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
+    }
+    let mut events = api.watch(&WatchParams::default(), &old).await.unwrap().boxed();
+    let Some(Ok(WatchEvent::Error(status))) = events.next().await else { panic!("it is told as if it were known") };
+    assert_eq!(status.code, 410);
+    assert!(events.next().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
