@@ -8,9 +8,11 @@
 #![allow(clippy::print_stdout, reason = "the tables are what a person runs the long form for")]
 
 mod answers;
+mod gaps;
 mod journal;
 mod kills;
 mod oracle;
+mod outages;
 mod quiet;
 mod refusals;
 mod replicas;
@@ -19,6 +21,7 @@ mod stale;
 mod subject;
 mod table;
 mod trap;
+mod travel;
 mod weather;
 mod world;
 

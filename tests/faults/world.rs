@@ -249,7 +249,13 @@ impl<'a> World<'a> {
     /// What must hold of every world at its end, whatever befell it: the invariants held all the time, nothing was refused
     /// to the operator, and no value went astray.
     pub(crate) async fn is_clean(&self) -> Result<()> {
-        let denied = self.plane.audit()?.service_account(&self.namespace, &self.account).denied();
+        self.is_clean_since(Mark::default()).await
+    }
+
+    /// The same, where refusals before the mark are no fault of anybody: an apiserver that has just started refuses all until
+    /// it knows its roles.
+    pub(crate) async fn is_clean_since(&self, mark: Mark) -> Result<()> {
+        let denied = self.plane.audit_since(mark)?.service_account(&self.namespace, &self.account).denied();
         ensure!(denied.is_empty(), "denied: {:?}", denied.events());
         let mut log = Vec::new();
         for replica in self.replicas() {
