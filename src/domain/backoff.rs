@@ -70,4 +70,44 @@ mod tests {
         assert_eq!(delay(3, "uid"), delay(3, "uid"));
         assert_ne!(delay(3, "uid"), delay(3, "other"));
     }
+
+    fn object(version: &str) -> ObjectSeen {
+        let (uid, resource_version) = (Some("uid".to_owned()), Some(version.to_owned()));
+        ObjectSeen { name: "target".into(), uid, resource_version }
+    }
+
+    #[test]
+    fn whatever_changes_ends_a_wait_but_not_our_own_write_of_the_target() {
+        let then = Stimulus {
+            generation: Some(1),
+            requested: None,
+            deleting: false,
+            source: Meta::Present(object("1")),
+            target: Meta::Present(object("1")),
+            link: Some("ready".into()),
+            claimed: false,
+        };
+        let written = Meta::Present(object("2"));
+        let edits: [(&str, fn(&mut Stimulus)); 7] = [
+            ("generation", |now| now.generation = Some(2)),
+            ("requested", |now| now.requested = Some("now".into())),
+            ("deleting", |now| now.deleting = true),
+            ("source", |now| now.source = Meta::Absent),
+            ("target", |now| now.target = Meta::Absent),
+            ("link", |now| now.link = None),
+            ("claimed", |now| now.claimed = true),
+        ];
+        assert!(then.same_but_for_own_write(&then, None));
+        for (what, edit) in edits {
+            let mut now = then.clone();
+            edit(&mut now);
+            assert!(!then.same_but_for_own_write(&now, Some(&object("2"))), "{what}");
+        }
+        let now = Stimulus { target: written.clone(), ..then.clone() };
+        assert!(then.same_but_for_own_write(&now, Some(&object("2"))));
+        assert!(!then.same_but_for_own_write(&now, Some(&object("3"))));
+        assert!(!then.same_but_for_own_write(&now, None));
+        let also = Stimulus { deleting: true, target: written, ..then.clone() };
+        assert!(!then.same_but_for_own_write(&also, Some(&object("2"))));
+    }
 }

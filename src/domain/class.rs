@@ -32,3 +32,16 @@ impl Class {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_a_closed_set() {
+        let throttled = Class::Throttled(Duration::from_secs(1));
+        let all = [Class::Transient, throttled, Class::Denied, Class::Invalid, Class::Conflict, Class::Bug];
+        let labels = ["transient", "throttled", "denied", "invalid", "conflict", "bug"];
+        assert_eq!(all.map(Class::as_str), labels);
+    }
+}

@@ -41,8 +41,9 @@ const EARLIER: usize = 4;
 /// The grace after which "none" may be believed: the request's window and timeouts, and the remote's time to settle,
 /// doubled per attempt.
 pub fn grace(o: &Observed, timeout: Duration, attempts: i64) -> Duration {
-    let doubled = u32::try_from((attempts - 1).clamp(0, 8)).unwrap_or(0);
-    (SEND_WINDOW + timeout + timeout + o.settings.settle).saturating_mul(1 << doubled)
+    let doubled = u32::try_from(attempts.saturating_sub(1).clamp(0, 8)).unwrap_or(0);
+    let once = SEND_WINDOW.saturating_add(timeout).saturating_add(timeout).saturating_add(o.settings.settle);
+    once.saturating_mul(1 << doubled)
 }
 
 fn intent_grace(o: &Observed, intent: &Intent) -> Duration {

@@ -415,8 +415,10 @@ pub struct Intent {
     /// Keyed digest of the bytes to send.
     pub digest: String,
     /// How often this change was sent, this attempt included.
+    #[schemars(range(min = 1))]
     pub attempts: i64,
     /// How long one request may take, in seconds.
+    #[schemars(range(min = 1, max = 120))]
     pub timeout_seconds: i64,
     /// When it was written. For people: no decision uses it.
     pub started_at: String,

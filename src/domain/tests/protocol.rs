@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::world::{Crash, End, Post, World};
 use crate::api::v1alpha1::Origin;
+use crate::domain::create::grace;
 use crate::domain::step::Wake;
 
 const CREATE: [&str; 5] = ["add_finalizer", "write_intent", "create_version", "write_target", "write_status"];
@@ -301,4 +302,15 @@ fn a_late_twin_is_reported_and_left_alone() {
     let told = world.events.len();
     world.settle();
     assert_eq!(world.events.len(), told, "said once");
+}
+
+#[test]
+fn the_grace_is_the_window_the_timeouts_and_the_time_to_settle_doubled_with_each_attempt() {
+    let observed = managed().observe();
+    let after = |attempts| grace(&observed, Duration::from_secs(30), attempts).as_secs();
+    assert_eq!([1, 2, 3, 4].map(after), [95, 190, 380, 760]);
+    // What nobody wrote who knew the protocol harms nobody.
+    assert_eq!([0, -1, i64::MIN].map(after), [95; 3]);
+    assert_eq!(after(i64::MAX), 95 << 8);
+    assert_eq!(grace(&observed, Duration::MAX, i64::MAX), Duration::MAX);
 }
