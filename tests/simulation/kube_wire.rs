@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use kube::client::Body;
 use tower::Service;
 
+use crate::flaw::Flaw;
 use crate::process::Life;
 use crate::weather::Kube;
 use crate::world::NAMESPACE;
@@ -70,6 +71,9 @@ impl Wire {
         if self.lease && world.network.now() < stalled {
             world.network.pause(stalled - world.network.now()).await;
         }
+        if self.lease && write && world.flaw == Flaw::LeaseNotHeeded {
+            return Ok(self.pretended(head, body));
+        }
         let fate = world.weather.kube(world.network.now(), &mut rng, self.lease, write);
         let (there, back) = match fate {
             Kube::Slow(there, back) => (there, back),
@@ -88,6 +92,7 @@ impl Wire {
             world.network.note(&format!("{what} {fate:?}"));
             return Err(Lost.into());
         }
+        let body = if write { world.flaw.patch(head.uri.path(), body) } else { body };
         let mut request = http::Request::new(Body::from(body));
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
@@ -115,6 +120,17 @@ impl Wire {
             Kube::ServeAndRefuse(code) => Ok(refusal(code)),
             _ => Ok(Response::from_parts(parts, body)),
         }
+    }
+}
+
+impl Wire {
+    /// The answer that a renewal would have.
+    fn pretended(&self, head: &http::request::Parts, body: Bytes) -> Answer {
+        let path = head.uri.path();
+        self.life.world.network.note(&format!("{} only believes that it wrote {path}", self.life.name));
+        let mut answer = Response::new(whole(body));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        answer
     }
 }
 

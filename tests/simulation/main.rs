@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the course of a world is what a person runs it for")]
 
+mod flaw;
 mod kube_wire;
 mod network;
 mod oracle;
@@ -27,10 +28,14 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use run::{Run, simulate};
+use flaw::Flaw;
+use run::{Run, simulate, simulate_with};
 
 /// Worlds that every run of the tests goes through.
 const FEW: u64 = 100;
+
+/// In how many a flaw has to show.
+const WORLDS_FOR_A_FLAW: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -71,6 +76,22 @@ fn every_world_comes_to_rest_within_the_invariants() {
 #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
 fn per_minute(runs: u64, took: std::time::Duration) -> f64 {
     runs as f64 * 60.0 / took.as_secs_f64()
+}
+
+/// What cannot fail is worth nothing: each of these is found, and says within how many worlds.
+#[test]
+fn a_flaw_is_found() {
+    std::thread::scope(|scope| {
+        for flaw in Flaw::ALL {
+            scope.spawn(move || {
+                let found = (1..=WORLDS_FOR_A_FLAW)
+                    .map(|seed| simulate_with(seed, flaw))
+                    .find(|run| !run.violations.is_empty());
+                let found = found.unwrap_or_else(|| panic!("{flaw:?} is not found in {WORLDS_FOR_A_FLAW} worlds"));
+                eprintln!("{flaw:?}: seed {}: {}", found.seed, found.violations.join("; "));
+            });
+        }
+    });
 }
 
 #[test]

@@ -16,6 +16,9 @@ use crate::world::{CANARY, ORGANIZATION, World};
 const TOLD: [&str; 6] =
     ["LateVersion", "AmbiguousCreate", "VersionsRetained", "StatusLost", "VersionInUse", "VersionDeactivated"];
 
+/// The longest that a cache lags, in milliseconds.
+const LAG: u64 = 40_000;
+
 /// Our resources, as the apiserver calls them.
 pub(crate) const RESOURCES: &str = "secretversions.secrets.abeja.io";
 
@@ -37,14 +40,16 @@ pub(crate) struct Oracle {
     changes: BTreeMap<(String, String), usize>,
     /// The remote secret and the value of each source, by resource.
     sources: BTreeMap<usize, String>,
-    /// Who holds the Lease.
-    holder: String,
+    /// Who holds which Lease.
+    holders: BTreeMap<String, String>,
     /// Ids that resources ever recorded as created by themselves, by the UID.
     created: BTreeMap<String, BTreeSet<String>>,
     /// Bodies of Events about versions.
     told: String,
     /// Who sent what: the UID of a resource, by remote secret and digest of the request.
     sent: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Which version a resource serves, and since when, in milliseconds of the world; by the UID.
+    serves: BTreeMap<String, (String, u64)>,
     /// Resources that were deleted with nobody left to record or tell what they made.
     let_go: BTreeSet<String>,
 }
@@ -59,6 +64,11 @@ impl Oracle {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Whether a process holds a Lease.
+    pub(crate) fn leads(&self, who: &str) -> bool {
+        self.holders.values().any(|holder| holder == who)
     }
 
     /// A source got a value, and whether there is a resource to see it.
@@ -82,8 +92,8 @@ impl Oracle {
         if *request.method() == Method::GET {
             return;
         }
-        if self.holder != who {
-            self.violation(format!("I6: {who} changes the remote, and {} holds the Lease", self.holder));
+        if !self.leads(who) {
+            self.violation(format!("I6: {who} changes the remote, and {:?} hold the Lease", self.holders.values()));
         }
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         if *request.method() == Method::POST {
@@ -105,10 +115,11 @@ impl Oracle {
         self.sent.entry((secret.to_owned(), body)).or_default().extend(uids);
     }
 
-    /// A person deletes a resource.
+    /// A person deletes a resource, or changes one that is being deleted.
     pub(crate) fn deleted(&mut self, cr: &Value) {
         let finalizer = cr["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        if !finalizer || cr["spec"]["deletionPolicy"] == "Retain" {
+        // With no way to look at the remote any more, all that can be told is that there may be one.
+        if !finalizer || cr["spec"]["deletionPolicy"] == "Retain" || cr["spec"]["suspend"] == true {
             self.let_go.extend(cr["metadata"]["uid"].as_str().map(str::to_owned));
         }
     }
@@ -124,9 +135,12 @@ impl Oracle {
         if deleted && owner["metadata"]["deletionTimestamp"].is_null() {
             self.violation(format!("I3: version {id} is deleted, and its resource is not"));
         }
-        let elsewhere = all.iter().any(|cr| {
-            uid(cr) != uid(owner) && cr["status"]["versionId"] == id && cr["metadata"]["deletionTimestamp"].is_null()
-        });
+        // A cache may lag what another resource serves since a moment ago.
+        let long = |cr: &Value| {
+            self.serves.get(&uid(cr)).is_some_and(|(at, since)| at == id && world.network.now() > since + LAG)
+        };
+        let elsewhere =
+            all.iter().any(|cr| uid(cr) != uid(owner) && long(cr) && cr["metadata"]["deletionTimestamp"].is_null());
         if elsewhere {
             self.violation(format!("I3: version {id} is taken away, and another resource serves it"));
         }
@@ -139,7 +153,8 @@ impl Oracle {
         let kind = kind.copied().unwrap_or_default();
         let object: Value = serde_json::from_slice(body).unwrap_or_default();
         if kind == "leases" {
-            object["spec"]["holderIdentity"].as_str().unwrap_or_default().clone_into(&mut self.holder);
+            let holder = object["spec"]["holderIdentity"].as_str().unwrap_or_default();
+            self.holders.insert(object["metadata"]["name"].to_string(), holder.to_owned());
             return;
         }
         self.counts.writes += 1;
@@ -168,6 +183,10 @@ impl Oracle {
         let own = history.iter().filter(|record| record["origin"] == "Created" && record["uid"] == uid);
         let own: Vec<String> = own.filter_map(|record| record["versionId"].as_str().map(str::to_owned)).collect();
         self.created.entry(uid.to_owned()).or_default().extend(own);
+        let id = cr["status"]["versionId"].as_str().unwrap_or_default();
+        if self.serves.get(uid).is_none_or(|(before, _)| before != id) {
+            self.serves.insert(uid.to_owned(), (id.to_owned(), world.network.now()));
+        }
         let conditions = cr["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
         let ready = conditions.iter().any(|c| {
             c["type"] == "Ready" && c["status"] == "True" && c["observedGeneration"] == cr["metadata"]["generation"]
@@ -176,12 +195,13 @@ impl Oracle {
             return;
         }
         let secret = cr["status"]["secretId"].as_str().unwrap_or_default();
-        let id = cr["status"]["versionId"].as_str().unwrap_or_default();
         match versions(world, secret).iter().find(|version| version["id"] == id) {
+            None if cr["spec"]["valueFrom"].is_null() => {}
             None => self.violation(format!("I10: {uid} is ready with a version that is not there")),
             Some(version) => {
                 let wanted = cr["spec"]["state"].as_str().unwrap_or("Active").to_lowercase();
-                if version["status"] != wanted {
+                let managed = !cr["spec"]["valueFrom"].is_null();
+                if managed && version["status"] != wanted {
                     self.violation(format!("I10: {uid} is ready, and its version is not {wanted}"));
                 }
             }

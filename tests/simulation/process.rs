@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use secret_version_operator::cli::{Cli, Command};
 use secret_version_operator::config::{Config, Surroundings};
 use secret_version_operator::host::{Carry, Host};
+use secret_version_operator::lease::Timing;
 use secret_version_operator::ops::health::Health;
 use secret_version_operator::ops::metrics::Metrics;
 use secret_version_operator::run::{self, Process};
@@ -18,6 +19,13 @@ use tokio_util::sync::CancellationToken;
 use crate::kube_wire::Wire;
 use crate::remote_wire::Carrier;
 use crate::world::{NAMESPACE, SETTLE, URL, World};
+
+/// Times of a Lease that only one process wants.
+const RARELY: Timing = Timing {
+    lease_duration: Duration::from_secs(40),
+    renew_deadline: Duration::from_secs(30),
+    retry_period: Duration::from_secs(8),
+};
 
 /// One life of a process: what a restart ends.
 pub(crate) struct Life {
@@ -107,10 +115,18 @@ pub(crate) async fn supervise(world: Arc<World>, slot: usize) {
 fn process(life: &Arc<Life>) -> Process {
     static CONFIG: LazyLock<Config> = LazyLock::new(config);
     let wire = |lease| Wire::client(life.clone(), lease);
+    let mut config = Config { identity: life.name.clone(), ..CONFIG.clone() };
+    if life.world.rivals {
+        config.election.name.push_str(&life.name[..1]);
+    }
+    if !life.world.standby {
+        // Nobody waits for it, and renewals are most of what a quiet world does.
+        config.election.timing = RARELY;
+    }
     Process {
         client: wire(false),
         lease_client: wire(true),
-        config: Config { identity: life.name.clone(), ..CONFIG.clone() },
+        config,
         host: Arc::new(LifeHost(life.clone())),
         metrics: Metrics::new(),
         health: Health::new(),

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use secret_version_operator::host::{Carry, NoAnswer};
 
+use crate::flaw::Flaw;
 use crate::process::Life;
 use crate::weather::Remote;
 
@@ -30,7 +31,15 @@ impl Carry for Carrier {
             life.world.network.note(&format!("{what} {fate:?}"));
             // A task of the world: who sent it may be gone before it is carried out.
             let way = (rng.u64(1..30), rng.u64(1..30));
-            tokio::spawn(go(life, request, fate, way)).await.unwrap_or(Err(NoAnswer::Cut))
+            let again =
+                request.try_clone().filter(|_| life.world.flaw == Flaw::BlindRetry && request.method() == "POST");
+            let answer = tokio::spawn(go(life.clone(), request, fate, way)).await.unwrap_or(Err(NoAnswer::Cut));
+            match (again, &answer) {
+                (Some(again), Err(NoAnswer::Cut)) => {
+                    tokio::spawn(go(life, again, Remote::Serve, way)).await.unwrap_or(Err(NoAnswer::Cut))
+                }
+                _ => answer,
+            }
         }
         .boxed()
     }
@@ -53,13 +62,14 @@ async fn go(
             life.kill();
             return Err(NoAnswer::Cut);
         }
-        Remote::Strike(action) => strike.action = Some((**action).clone()),
+        Remote::Strike(action) => strike.action = Some(world.flaw.action(action)),
     }
     let answer = match world.simulator.answer(plain(&request), strike).await {
         None => None,
         Some(response) => {
             let (head, body) = response.into_parts();
             let body = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
+            let body = world.flaw.list(body);
             Some(http::Response::from_parts(head, body))
         }
     };

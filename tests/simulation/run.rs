@@ -9,6 +9,7 @@ use secret_version_operator::config::LogConfig;
 use secret_version_operator::ops::telemetry;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::flaw::Flaw;
 use crate::script::Plan;
 use crate::weather::Weather;
 use crate::world::{Outcome, live, mix};
@@ -34,12 +35,17 @@ impl Run {
 
 /// Lives through the world of a seed.
 pub(crate) fn simulate(seed: u64) -> Run {
+    simulate_with(seed, Flaw::None)
+}
+
+/// The same with something wrong with the operator.
+pub(crate) fn simulate_with(seed: u64, flaw: Flaw) -> Run {
     let plan = Plan::draw(&mut Rng::with_seed(mix(&format!("{seed}/plan"))));
     let weather = Weather::draw(&mut Rng::with_seed(mix(&format!("{seed}/weather"))), plan.end);
-    let mut outcome = run(seed, &plan, weather.clone());
+    let mut outcome = run(seed, &plan, weather.clone(), flaw);
     // One world in eight is lived through again without a fault: in the end both are the same.
     if seed.is_multiple_of(8) && outcome.violations.is_empty() {
-        let fair = run(seed, &plan, Weather::fair());
+        let fair = run(seed, &plan, Weather::fair(), flaw);
         outcome.violations.extend(fair.violations.iter().map(|what| format!("without faults: {what}")));
         if fair.end != outcome.end && outcome.violations.is_empty() {
             let (with, without) = (outcome.end.join("\n"), fair.end.join("\n"));
@@ -49,7 +55,7 @@ pub(crate) fn simulate(seed: u64) -> Run {
     Run { seed, violations: outcome.violations, trace: outcome.trace, plan, weather }
 }
 
-fn run(seed: u64, plan: &Plan, weather: Weather) -> Outcome {
+fn run(seed: u64, plan: &Plan, weather: Weather, flaw: Flaw) -> Outcome {
     // What libraries draw for their jitter.
     fastrand::seed(seed);
     let log = Log::default();
@@ -57,7 +63,7 @@ fn run(seed: u64, plan: &Plan, weather: Weather) -> Outcome {
     let (subscriber, _level) = telemetry::subscriber(&config, log.clone(), false).unwrap();
     let _guard = tracing::subscriber::set_default(subscriber);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(live(seed, plan, weather, log))
+    runtime.block_on(live(seed, plan, weather, flaw, log))
 }
 
 /// Lines in memory.

@@ -45,8 +45,14 @@ pub(crate) struct Wish {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) processes: usize,
+    /// Whether each process has a Lease of its own, as where somebody set the operator up twice.
+    pub(crate) rivals: bool,
     /// The remote secret of each resource.
     pub(crate) places: Vec<String>,
+    /// Whether a resource follows the newest version of its place, and makes none.
+    pub(crate) follows: Vec<bool>,
+    /// How many versions each remote secret has from the beginning: more than a page of a list, or none.
+    pub(crate) old_versions: usize,
     /// What is done, by milliseconds of the world.
     pub(crate) acts: Vec<(u64, Act)>,
     pub(crate) wishes: Vec<Wish>,
@@ -64,8 +70,11 @@ impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let resources = [1, 1, 1, 2, 2, 3][rng.usize(..6)];
         let shared = resources > 1 && rng.u8(..4) == 0;
-        let place = |r: usize| format!("30000000000{:02}", if shared && r == 1 { 0 } else { r });
+        let follows: Vec<bool> = (0..resources).map(|r| r > 0 && rng.u8(..4) == 0).collect();
+        let place = |r: usize| format!("30000000000{:02}", if (shared && r == 1) || follows[r] { 0 } else { r });
         let processes = if rng.u8(..3) == 0 { 2 } else { 1 };
+        let rivals = processes > 1 && rng.u8(..5) == 0;
+        let old_versions = if rng.u8(..20) == 0 { 130 } else { 0 };
         let end = rng.u64(30_000..120_000);
         let mut wishes: Vec<Wish> = (0..resources)
             .map(|_| Wish {
@@ -91,7 +100,8 @@ impl Plan {
         acts.extend(
             (0..resources).flat_map(|r| [(end, Act::Suspend(r, false)), (end, Act::Source(r, wishes[r].value))]),
         );
-        Self { processes, places: (0..resources).map(place).collect(), acts, wishes, end }
+        let places = (0..resources).map(place).collect();
+        Self { processes, rivals, places, follows, old_versions, acts, wishes, end }
     }
 
     /// Each remote secret once.

@@ -14,6 +14,7 @@ use secret_version_operator::secret::Keyring;
 use serde_json::{Value, json};
 
 use crate::oracle::{RESOURCES, versions};
+use crate::process::Life;
 use crate::script::{Act, Plan, Wish};
 use crate::world::{CANARY, NAMESPACE, ORGANIZATION, REFRESH, TEAM, TIMEOUT, URL, World};
 
@@ -69,6 +70,8 @@ impl User {
             Act::DeleteSource(r) => self.delete::<Secret>(&source(*r)).await,
             Act::Create(r) => self.create(*r, &self.plan.wishes[*r].clone()).await,
             Act::Delete(r) => self.remove(*r).await,
+            // Only a resource that makes versions has these.
+            Act::State(r, _) | Act::Policy(r, _) if self.plan.follows[*r] => {}
             Act::State(r, state) => self.spec(*r, &json!({"state": state})).await,
             Act::Suspend(r, suspend) => self.spec(*r, &json!({"suspend": suspend})).await,
             Act::Policy(r, policy) => self.spec(*r, &json!({"deletionPolicy": policy})).await,
@@ -91,6 +94,11 @@ impl User {
                 self.world.lives()[*p].iter().for_each(|life| life.clock_off.store(*off, Ordering::Relaxed));
             }
         }
+        for cr in (0..self.plan.wishes.len()).filter_map(|r| self.resource(r)) {
+            if !cr["metadata"]["deletionTimestamp"].is_null() {
+                self.world.oracle().deleted(&cr);
+            }
+        }
         self.world.apiserver.collect_garbage();
     }
 
@@ -106,12 +114,11 @@ impl User {
                 // What asks for a person's decision gets it.
                 Some(cr) if reason(&cr) == "CreateUnresolved" && waited > 60_000 => self.sync(r).await,
                 Some(cr) if cr["metadata"]["deletionTimestamp"].is_null() => {
-                    self.spec(
-                        r,
-                        &json!({"state": wish.state, "deletionPolicy": wish.policy,
-                        "target": {"name": format!("{}{}", name(r), wish.target)}}),
-                    )
-                    .await;
+                    let mut spec = json!({"target": {"name": format!("{}{}", name(r), wish.target)}});
+                    if !self.plan.follows[r] {
+                        (spec["state"], spec["deletionPolicy"]) = (json!(wish.state), json!(wish.policy));
+                    }
+                    self.spec(r, &spec).await;
                 }
                 _ => {}
             }
@@ -121,6 +128,11 @@ impl User {
     /// What is not yet as it should be.
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
+        let leads = |life: &Arc<Life>| !life.is_dead() && self.world.oracle().leads(&life.name);
+        let leaders = self.world.lives().iter().flatten().filter(|life| leads(life)).count();
+        if leaders < if self.plan.rivals { self.plan.processes } else { 1 } {
+            missing.push("nobody leads".to_owned());
+        }
         for (r, wish) in self.plan.wishes.iter().enumerate() {
             match (self.resource(r), wish.exists) {
                 (None, false) => {}
@@ -140,32 +152,43 @@ impl User {
             return None;
         }
         let say = |what: &str| Some(format!("{}: {what} ({} {})", name(r), reason(cr), message(cr)));
+        let versions = self.versions(r);
+        let newest = versions.iter().filter(|v| v["status"] == "active").max_by_key(|v| v["version"].as_u64());
+        if self.plan.follows[r] && newest.is_none() {
+            return None;
+        }
         if cr["status"]["observedGeneration"] != *generation || !is_ready(cr) {
             return say("is not ready");
         }
-        let value = value(self.world.seed, r, wish.value);
+        let own = STANDARD.encode(value(self.world.seed, r, wish.value));
+        let followed = newest.filter(|_| self.plan.follows[r]).map(|newest| newest["value"].clone());
+        let value = followed.unwrap_or(json!(own));
         let id = cr["status"]["versionId"].as_str().unwrap_or_default();
-        let versions = self.versions(r);
         let Some(version) = versions.iter().find(|v| v["id"] == id) else { return say("its version is not there") };
-        if version["value"] != STANDARD.encode(&value) {
+        if version["value"] != value {
             return say("its version has another value");
         }
-        if version["status"] != wish.state.to_lowercase() {
+        if !self.plan.follows[r] && version["status"] != wish.state.to_lowercase() {
             return say("its version is in another state");
         }
         let target = self.world.apiserver.object("secrets", TEAM, &format!("{}{}", name(r), wish.target));
-        if target.is_none_or(|target| target["data"]["value"] != STANDARD.encode(&value)) {
+        if target.is_none_or(|target| target["data"]["value"] != value) {
             return say("its target does not hold the value");
         }
         let finalizer = cr["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        (wish.policy != "Retain" && !finalizer).then(|| format!("{}: it has no finalizer", name(r)))
+        (wish.policy != "Retain" && !finalizer && !self.plan.follows[r])
+            .then(|| format!("{}: it has no finalizer", name(r)))
     }
 
     /// Whether another live resource manages the same remote secret.
     fn is_claimed(&self, r: usize) -> bool {
         let place = &self.plan.places[r];
-        (0..self.plan.places.len())
-            .any(|other| other != r && self.plan.places[other] == *place && self.resource(other).is_some())
+        (0..self.plan.places.len()).any(|other| {
+            other != r
+                && !self.plan.follows[other]
+                && self.plan.places[other] == *place
+                && self.resource(other).is_some()
+        })
     }
 
     /// What is left, in words that no id and no time is in.
@@ -178,9 +201,11 @@ impl User {
             let id = cr.as_ref().and_then(|cr| cr["status"]["versionId"].as_str().map(str::to_owned));
             let version =
                 self.versions(r).into_iter().find(|v| Some(v["id"].as_str().unwrap_or_default()) == id.as_deref());
-            let holds = version.map(|v| (v["value"] == value, v["status"].clone()));
+            // What a follower follows is made by somebody else, when it pleases them.
+            let own = |it: bool| it || self.plan.follows[r];
+            let holds = version.map(|v| (own(v["value"] == value), v["status"].clone()));
             let target = self.world.apiserver.object("secrets", TEAM, &self.target(r));
-            let target = target.map(|target| target["data"]["value"] == value);
+            let target = target.map(|target| own(target["data"]["value"] == value));
             end.push(format!("{}: {ready:?}, its version {holds:?}, its target {target:?}", name(r)));
         }
         end
@@ -206,20 +231,25 @@ impl User {
             (object["metadata"], object["type"]) = (json!({"name": source(r)}), json!("Opaque"));
             self.make::<Secret>(TEAM, object).await;
         }
-        self.world.oracle().source(&self.plan.places[r], r, &value, self.resource(r).is_some());
+        if !self.plan.follows[r] {
+            self.world.oracle().source(&self.plan.places[r], r, &value, self.resource(r).is_some());
+        }
     }
 
     async fn create(&self, r: usize, wish: &Wish) {
+        let mut spec = json!({
+            "connectionRef": {"kind": "AbejaConnection", "name": "connection"},
+            "remoteRef": {"secretId": self.plan.places[r]},
+            "refreshInterval": format!("{}s", REFRESH.as_secs()),
+        });
+        if self.plan.follows[r] {
+            spec["versionRef"] = json!({"latest": "Active"});
+        } else {
+            spec["valueFrom"] = json!({"secretKeyRef": {"name": source(r), "key": "password"}});
+            (spec["state"], spec["deletionPolicy"]) = (json!(wish.state), json!(wish.policy));
+        }
         let object = json!({
-            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": {"name": name(r)},
-            "spec": {
-                "connectionRef": {"kind": "AbejaConnection", "name": "connection"},
-                "remoteRef": {"secretId": self.plan.places[r]},
-                "valueFrom": {"secretKeyRef": {"name": source(r), "key": "password"}},
-                "refreshInterval": format!("{}s", REFRESH.as_secs()),
-                "deletionPolicy": wish.policy,
-                "state": wish.state,
-            },
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": {"name": name(r)}, "spec": spec,
         });
         if self.make::<SecretVersion>(TEAM, object).await {
             self.world.oracle().resource(&self.plan.places[r], r);

@@ -94,7 +94,10 @@ impl Weather {
             3 if write => Kube::ServeAndRefuse([500, 504][rng.usize(..2)]),
             4 => Kube::CutBefore,
             5 => Kube::CutAfter,
-            _ => Kube::Slow(rng.u64(1..4000), rng.u64(1..4000)),
+            _ => {
+                let longest = [1000, 4000, 30_000][rng.usize(..3)];
+                Kube::Slow(rng.u64(1..longest), rng.u64(1..longest))
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::flaw::Flaw;
 use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::process::{Life, supervise};
@@ -32,7 +33,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the remote takes to show what it accepted.
 pub(crate) const SETTLE: Duration = Duration::from_secs(9);
 /// How often a resource is refreshed.
-pub(crate) const REFRESH: Duration = Duration::from_secs(20);
+pub(crate) const REFRESH: Duration = Duration::from_secs(10);
 /// What every value and every credential begins with.
 pub(crate) const CANARY: &str = "cnry";
 /// The longest that a world may take to come to rest once its faults ended: the longest backoff, and the protocol's graces.
@@ -45,6 +46,11 @@ pub(crate) struct World {
     pub(crate) apiserver: ApiServer,
     pub(crate) simulator: Simulator,
     pub(crate) weather: Weather,
+    pub(crate) flaw: Flaw,
+    /// Whether there is another process to take over.
+    pub(crate) standby: bool,
+    /// Whether each process has a Lease of its own.
+    pub(crate) rivals: bool,
     /// The remote secrets that there are.
     pub(crate) secrets: Vec<String>,
     lives: Mutex<Vec<Option<Arc<Life>>>>,
@@ -70,8 +76,8 @@ pub(crate) struct Outcome {
 }
 
 /// Lives a world through.
-pub(crate) async fn live(seed: u64, plan: &Plan, weather: Weather, log: Log) -> Outcome {
-    let world = World::new(seed, weather, plan);
+pub(crate) async fn live(seed: u64, plan: &Plan, weather: Weather, flaw: Flaw, log: Log) -> Outcome {
+    let world = World::new(seed, weather, flaw, plan);
     let user = User::new(&world, plan).await;
     let processes: Vec<_> =
         (0..plan.processes).map(|slot| tokio::spawn(supervise(world.clone(), slot)).abort_handle()).collect();
@@ -83,7 +89,7 @@ pub(crate) async fn live(seed: u64, plan: &Plan, weather: Weather, log: Log) -> 
     let until = world.weather.until.saturating_sub(world.network.now());
     tokio::time::sleep(Duration::from_millis(until)).await;
     world.network.note("the faults are over");
-    rest(&world, &user).await;
+    rest(&world, &user, plan).await;
     let end = user.end_state();
     processes.iter().for_each(tokio::task::AbortHandle::abort);
     world.lives().iter().flatten().for_each(|life| life.kill());
@@ -92,7 +98,7 @@ pub(crate) async fn live(seed: u64, plan: &Plan, weather: Weather, log: Log) -> 
 }
 
 /// Waits until all is as it should be, and then looks whether it stays so without a hand being moved.
-async fn rest(world: &Arc<World>, user: &User) {
+async fn rest(world: &Arc<World>, user: &User, plan: &Plan) {
     let begun = world.network.now();
     loop {
         user.insist(world.network.now() - begun).await;
@@ -116,7 +122,9 @@ async fn rest(world: &Arc<World>, user: &User) {
         world.oracle().violation("I5: something is written though nothing changed".to_owned());
     }
     let refreshes = 4 * user.resources();
-    if after.remote - before.remote > 2 * refreshes {
+    // A list of more than a page is read twice, and rivals read each for itself.
+    let each = if plan.old_versions > 0 { 5 } else { 2 } * if plan.rivals { 2 } else { 1 };
+    if after.remote - before.remote > each * refreshes {
         let reads = after.remote - before.remote;
         world.oracle().violation(format!("I5: {reads} requests to the remote in {refreshes} refreshes"));
     }
@@ -127,7 +135,7 @@ async fn rest(world: &Arc<World>, user: &User) {
 }
 
 impl World {
-    fn new(seed: u64, weather: Weather, plan: &Plan) -> Arc<Self> {
+    fn new(seed: u64, weather: Weather, flaw: Flaw, plan: &Plan) -> Arc<Self> {
         let start = tokio::time::Instant::now();
         let wall = move || epoch() + SignedDuration::try_from(start.elapsed()).unwrap_or_default();
         let network = Network::start(Rng::with_seed(mix(&format!("{seed}/network"))));
@@ -142,6 +150,9 @@ impl World {
             apiserver,
             simulator,
             weather,
+            flaw,
+            standby: plan.processes > 1,
+            rivals: plan.rivals,
             secrets: plan.secrets(),
             lives: Mutex::new(vec![None; plan.processes]),
             oracle: Mutex::new(Oracle::default()),
@@ -201,8 +212,10 @@ impl Faults for Chance {
 }
 
 fn remote(plan: &Plan) -> Seed {
-    let secrets: Vec<String> =
-        plan.secrets().iter().map(|id| format!("{{id: \"{id}\", name: \"secret-{id}\"}}")).collect();
+    let old: Vec<String> = (0..plan.old_versions).map(|n| format!("{{value: old-{n}, status: inactive}}")).collect();
+    let old = old.join(", ");
+    let secret = |id: &String| format!("{{id: \"{id}\", name: \"secret-{id}\", versions: [{old}]}}");
+    let secrets: Vec<String> = plan.secrets().iter().map(secret).collect();
     let yaml = format!(
         "{{organizations: [{{id: \"{ORGANIZATION}\", secrets: [{}]}}], credentials: [{{name: team, kind: bearer, token: {CANARY}-token}}]}}",
         secrets.join(", ")

@@ -1,0 +1,85 @@
+//! Bugs put in on purpose, between the operator and its world, to see that they are found.
+
+use abeja_simulator::fault::{Action, LateCommitFault, Span};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::world::SETTLE;
+
+/// What is wrong with the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    #[default]
+    None,
+    /// A create whose answer was lost is sent again at once.
+    BlindRetry,
+    /// What is written does not say what it was made from.
+    NoPrecondition,
+    /// A list is not read to its end.
+    HalfList,
+    /// The time in which nothing may be believed is too short for this remote.
+    ShortGrace,
+    /// A process that cannot renew its Lease goes on.
+    LeaseNotHeeded,
+    /// The finalizer is taken for written, and is not.
+    NoFinalizer,
+}
+
+impl Flaw {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::BlindRetry,
+        Self::NoPrecondition,
+        Self::HalfList,
+        Self::ShortGrace,
+        Self::LeaseNotHeeded,
+        Self::NoFinalizer,
+    ];
+
+    /// The body that a patch is sent with.
+    pub(crate) fn patch(self, path: &str, body: Bytes) -> Bytes {
+        let ours = path.contains("/secretversions/");
+        match self {
+            Self::NoPrecondition if ours => changed(&body, |patch| {
+                if let Some(metadata) = patch["metadata"].as_object_mut() {
+                    metadata.remove("resourceVersion");
+                }
+            }),
+            Self::NoFinalizer if ours && !path.ends_with("/status") => changed(&body, |patch| {
+                if let Some(metadata) = patch["metadata"].as_object_mut() {
+                    metadata.remove("finalizers");
+                }
+            }),
+            _ => body,
+        }
+    }
+
+    /// What befalls a request to the remote.
+    pub(crate) fn action(self, action: &Action) -> Action {
+        match action {
+            Action::LateCommit(late) if self == Self::ShortGrace => {
+                Action::LateCommit(LateCommitFault { after: Span(10 * SETTLE), ..late.clone() })
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The answer to a list of versions.
+    pub(crate) fn list(self, body: Bytes) -> Bytes {
+        if self != Self::HalfList {
+            return body;
+        }
+        changed(&body, |list| {
+            if let Some(versions) = list["versions"].as_array_mut() {
+                versions.truncate(1);
+                list["pagination"]["count"] = Value::from(1.min(list["versions"].as_array().map_or(0, Vec::len)));
+            }
+        })
+    }
+}
+
+fn changed(body: &Bytes, change: impl FnOnce(&mut Value)) -> Bytes {
+    let Ok(mut json) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    change(&mut json);
+    json.to_string().into()
+}
