@@ -88,7 +88,8 @@ mod tests {
             claimed: false,
         };
         let written = Meta::Present(object("2"));
-        let edits: [(&str, fn(&mut Stimulus)); 7] = [
+        type Edit = fn(&mut Stimulus);
+        let edits: [(&str, Edit); 7] = [
             ("generation", |now| now.generation = Some(2)),
             ("requested", |now| now.requested = Some("now".into())),
             ("deleting", |now| now.deleting = true),
