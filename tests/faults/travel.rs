@@ -167,9 +167,10 @@ async fn travel(world: &World<'_>, how: How) -> Table {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_9_a_world_in_which_the_predecessor_lives() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start_with(plane, "travel", &STEADY).await.unwrap();
-    let mut table = travel(world, How::Relist).await;
-    table.append(travel(world, How::Restart).await);
+    let worlds = ["relist", "restart"].map(|name| World::start_with(plane, name, &STEADY));
+    let worlds = &try_join_all(worlds).await.unwrap();
+    let (mut table, restarted) = tokio::join!(travel(&worlds[0], How::Relist), travel(&worlds[1], How::Restart));
+    table.append(restarted);
     table.conclude("Row 9: an older world");
-    world.is_clean().await.unwrap();
+    try_join_all(worlds.iter().map(World::is_clean)).await.unwrap();
 }
