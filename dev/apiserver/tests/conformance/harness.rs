@@ -21,7 +21,7 @@ pub(crate) const SECRETS: &str = "/api/v1/namespaces/{ns}/secrets";
 pub(crate) const CONNECTIONS: &str = "/apis/secrets.abeja.io/v1alpha1/namespaces/{ns}/abejaconnections";
 
 /// Longest that a watch is followed for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How a patch is written.
 #[derive(Debug, Clone, Copy)]
