@@ -76,6 +76,8 @@ mod tests {
         ObjectSeen { name: "target".into(), uid, resource_version }
     }
 
+    type Edit = fn(&mut Stimulus);
+
     #[test]
     fn whatever_changes_ends_a_wait_but_not_our_own_write_of_the_target() {
         let then = Stimulus {
@@ -88,7 +90,6 @@ mod tests {
             claimed: false,
         };
         let written = Meta::Present(object("2"));
-        type Edit = fn(&mut Stimulus);
         let edits: [(&str, Edit); 7] = [
             ("generation", |now| now.generation = Some(2)),
             ("requested", |now| now.requested = Some("now".into())),
