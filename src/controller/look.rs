@@ -177,9 +177,13 @@ async fn version(pass: &mut Pass<'_>, id: String) {
             pass.observed.seen.version.insert(id, Some(version));
             pass.compare();
         }
-        Err(error)
-            if error.status() == Some(404) && error.is_api_error() && pass.observed.cr.spec.value_from.is_none() =>
-        {
+        // Lists and reads may show a change at different times.
+        Err(error) if is_absence(&error) && pass.observed.seen.find(&id).is_some() => {
+            let message = format!("the remote lists version {id}, and does not know it when it is read");
+            pass.observed.seen.trouble =
+                Some(Trouble { side: Side::Remote, class: Class::Transient, reason: Reason::ListIncomplete, message });
+        }
+        Err(error) if is_absence(&error) && pass.observed.cr.spec.value_from.is_none() => {
             pass.observed.seen.version.insert(id, None);
         }
         Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
@@ -190,7 +194,7 @@ async fn version(pass: &mut Pass<'_>, id: String) {
 async fn gone(pass: &mut Pass<'_>, id: String) {
     let (Some((remote, organization)), Some(place)) = (remote(pass), pass.place()) else { return };
     match remote.get_version(&organization, &place.secret_id, &id, Values::Omit).await {
-        Err(error) if error.status() == Some(404) && error.is_api_error() => {
+        Err(error) if is_absence(&error) => {
             {
                 let mut memory = lock(&pass.memory);
                 memory.known.remove(&id);
@@ -207,6 +211,11 @@ async fn gone(pass: &mut Pass<'_>, id: String) {
                 Some(Trouble { side: Side::Remote, class: Class::Transient, reason: Reason::ListIncomplete, message });
         }
     }
+}
+
+/// Whether the API itself says that what was asked for is not there.
+fn is_absence(error: &remote::Error) -> bool {
+    error.status() == Some(404) && error.is_api_error()
 }
 
 /// Keeps the value of a version for this pass, and gives the rest to the rules.
