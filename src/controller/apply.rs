@@ -73,7 +73,7 @@ async fn finalizer(pass: &mut Pass<'_>, wanted: bool) -> Result<(), Error> {
     match pass.api().patch(pass.name(), &patch::params(), &Patch::Merge(&body)).await {
         Ok(cr) => {
             if wanted {
-                lock(&pass.memory).finalizer_is_ours = true;
+                lock(&pass.memory).finalizer_is_fresh = true;
             }
             pass.set_cr(cr, true);
             Ok(())

@@ -40,8 +40,8 @@ pub struct Memory {
     pub intent: Option<(String, FateAt)>,
     /// When the finalizer was first seen with neither record nor intent.
     pub bare_since: Option<Instant>,
-    /// Whether this process added the finalizer.
-    pub finalizer_is_ours: bool,
+    /// Whether this process added the finalizer, and neither record nor intent was seen since.
+    pub finalizer_is_fresh: bool,
     /// Ids that lists lack, and since when.
     pub missing: BTreeMap<String, Instant>,
     /// Ids proved gone.
@@ -77,7 +77,7 @@ impl Default for Memory {
         Self {
             intent: None,
             bare_since: None,
-            finalizer_is_ours: false,
+            finalizer_is_fresh: false,
             missing: BTreeMap::new(),
             gone: BTreeSet::new(),
             known: BTreeSet::new(),
@@ -112,7 +112,7 @@ impl Memory {
         observed::Memory {
             intent: self.intent.as_ref().map(|(id, at)| (id.clone(), fate(*at))),
             bare_for: self.bare_since.map(age),
-            finalizer_is_ours: self.finalizer_is_ours,
+            finalizer_is_fresh: self.finalizer_is_fresh,
             create_wait: self.create_wait(now),
             missing: self.missing.iter().map(|(id, since)| (id.clone(), age(*since))).collect(),
             gone: self.gone.clone(),

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
 use crate::domain::backoff::{self, Stimulus};
-use crate::domain::create::{bare, has_finalizer, is_open};
+use crate::domain::create::{bare, is_open};
 use crate::domain::decide::{decide, recorded_place, requested};
 use crate::domain::observed::{Link, Meta, Observed, Owner, Seen, Settings, Sight, Source};
 use crate::domain::owner::{Claim, owner};
@@ -21,6 +21,7 @@ use crate::domain::place::Place;
 use crate::domain::projection::TargetView;
 use crate::domain::refresh;
 use crate::domain::step::{Rest, Step, Wake};
+use crate::domain::twins;
 use crate::remote::{self, ServedValue};
 use crate::secret::{Comparison, SecretBytes};
 
@@ -226,8 +227,9 @@ impl<'a> Pass<'a> {
             self.ctx.tell(&reference, event).await;
         }
         let mut memory = lock(&self.memory);
-        if let Some(versions) = self.observed.seen.versions.as_ref().filter(|v| v.values || !rest.events.is_empty()) {
-            memory.judged.extend(versions.all.iter().map(|v| v.id.clone()));
+        if twins::are_judged(&self.observed, &rest) {
+            let versions = self.observed.seen.versions.iter().flat_map(|versions| &versions.all);
+            memory.judged.extend(versions.map(|version| version.id.clone()));
         }
         if let Some((_, fate @ FateAt::Fresh)) = &mut memory.intent {
             *fate = FateAt::NotSent;
@@ -338,9 +340,13 @@ impl<'a> Pass<'a> {
 
     /// The resource as it is now, after a read or a write of it. Whatever was compared with the old one is compared anew.
     pub(super) fn set_cr(&mut self, cr: SecretVersion, written: bool) {
-        if written {
-            let before = self.observed.cr.metadata.resource_version.clone();
-            lock(&self.memory).wrote(before, &cr);
+        {
+            let mut memory = lock(&self.memory);
+            if written {
+                memory.wrote(self.observed.cr.metadata.resource_version.clone(), &cr);
+            }
+            // Bare once more after this, it will have lost what was written.
+            memory.finalizer_is_fresh &= bare(&cr);
         }
         self.observed.cr = cr;
         self.remember();
@@ -448,7 +454,7 @@ fn note_sights(memory: &mut super::memory::Memory, cr: &SecretVersion, view: &Vi
     }
     if !bare(cr) {
         memory.bare_since = None;
-        memory.finalizer_is_ours &= has_finalizer(cr);
+        memory.finalizer_is_fresh = false;
     } else if memory.bare_since.is_none() {
         memory.bare_since = Some(now);
     }

@@ -108,7 +108,7 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
         return step;
     }
     let mut events = Vec::new();
-    let status_lost = bare(&o.cr) && !o.memory.finalizer_is_ours;
+    let status_lost = bare(&o.cr) && !o.memory.finalizer_is_fresh;
     if status_lost {
         if let Some(step) = wait_for_lost_status(o, access) {
             return step;

@@ -8,7 +8,7 @@ use super::observed::{Access, Meta, Observed, Owner, Sight, Source};
 use super::place::Place;
 use super::reason::Reason;
 use super::step::{Look, Rest, Step, Wake};
-use super::{create, hold};
+use super::{create, hold, twins};
 
 /// The next step for a managed resource in its place.
 pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
@@ -25,7 +25,8 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
     if let Some(intent) = create::open_intent(o, place) {
         return create::resume(o, access, place, intent);
     }
-    if quiet(o) {
+    // What a list has shown in this pass is judged before the pass ends.
+    if quiet(o) && twins::unjudged(o, place).is_empty() {
         return Step::Rest(Rest { status: Box::new(status(&o.cr)), wake: Wake::Refresh, events: Vec::new() });
     }
     let nothing_carried_through = o.cr.status.as_ref().is_none_or(|s| s.digest.is_none());

@@ -193,8 +193,9 @@ pub struct Memory {
     pub intent: Option<(String, Fate)>,
     /// How long ago this process first saw the finalizer with neither record nor intent. `None` where it did not.
     pub bare_for: Option<Duration>,
-    /// Whether this process itself added the finalizer, so that "neither record nor intent" means a fresh start.
-    pub finalizer_is_ours: bool,
+    /// Whether this process itself added the finalizer and has seen neither record nor intent since, so that their absence
+    /// means a fresh start and not a loss.
+    pub finalizer_is_fresh: bool,
     /// How long until another create is within the rate.
     pub create_wait: Option<Duration>,
     /// Recorded ids that the last list lacked, and for how long lists have lacked them.

@@ -1,13 +1,14 @@
 //! Versions that nobody here recorded: late outcomes of our own creates, and other people's.
 
+use super::condition::{self, kind};
 use super::observed::{Observed, Sight, Version};
 use super::outcome::later;
 use super::place::Place;
 use super::reason::Reason;
-use super::step::{Event, Look, Step};
+use super::step::{Event, Look, Rest, Step};
 
 /// Versions that nobody here recorded, newer than what is in use, and not judged yet.
-fn unjudged<'a>(o: &'a Observed, place: &Place) -> Vec<&'a Version> {
+pub(super) fn unjudged<'a>(o: &'a Observed, place: &Place) -> Vec<&'a Version> {
     let Some(status) = &o.cr.status else { return Vec::new() };
     let place = place.to_string();
     let recorded = |id: &str| status.history.iter().any(|r| r.version_id == id && r.place == place);
@@ -18,6 +19,14 @@ fn unjudged<'a>(o: &'a Observed, place: &Place) -> Vec<&'a Version> {
     };
     let all = o.seen.versions.iter().flat_map(|v| &v.all);
     all.filter(newer).filter(|v| !recorded(&v.id) && !o.memory.judged.contains(&v.id)).collect()
+}
+
+/// Whether a pass that ends so has judged all that it listed. One that ends before it holds what is recorded has not, and what
+/// it listed is for a later pass to judge.
+pub fn are_judged(o: &Observed, rest: &Rest) -> bool {
+    let held = condition::is_true(&rest.status.conditions, kind::REMOTE_SYNCED, o.cr.metadata.generation);
+    let compared = o.seen.versions.as_ref().is_some_and(|versions| versions.values);
+    !rest.events.is_empty() || (held && compared)
 }
 
 /// Asks for values where a version may be a late outcome of one of our creates.

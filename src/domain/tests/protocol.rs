@@ -245,16 +245,20 @@ fn going_back_to_an_old_value_is_a_change_like_any_other() {
 
 #[test]
 fn a_lost_status_waits_out_the_grace_and_references_what_is_equal() {
-    let mut world = managed();
-    world.settle();
-    world.cr.status = None;
-    world.restart();
-    let began = world.now;
-    world.settle();
-    assert_eq!(world.values(), ["a"]);
-    assert_eq!(world.status().history[0].origin, Origin::Referenced);
-    assert!(world.since(began) >= Duration::from_secs(95));
-    assert!(world.events.iter().any(|e| e.reason.as_str() == "StatusLost" && e.note.contains("v1")));
+    for restarted in [true, false] {
+        let mut world = managed();
+        world.settle();
+        world.cr.status = None;
+        if restarted {
+            world.restart();
+        }
+        let began = world.now;
+        world.settle();
+        assert_eq!(world.values(), ["a"]);
+        assert_eq!(world.status().history[0].origin, Origin::Referenced);
+        assert!(world.since(began) >= Duration::from_secs(95));
+        assert!(world.events.iter().any(|e| e.reason.as_str() == "StatusLost" && e.note.contains("v1")));
+    }
 }
 
 #[test]
@@ -285,6 +289,19 @@ fn several_equal_outcomes_are_reported_and_none_is_deleted() {
     assert_eq!(world.status().version_id.as_deref(), Some("v1"));
     let event = world.events.iter().find(|e| e.reason.as_str() == "AmbiguousCreate").unwrap();
     assert!(event.note.contains("v1") && event.note.contains("v2"));
+}
+
+#[test]
+fn a_late_twin_that_the_list_of_the_next_change_shows_first_is_reported_too() {
+    let mut world = managed();
+    world.post = Post::Late(Duration::from_secs(500));
+    world.settle();
+    world.advance(Duration::from_mins(10));
+    world.edit_source("b");
+    world.settle();
+    assert_eq!(world.values(), ["a", "a", "b"]);
+    let told = world.events.iter().find(|e| e.reason.as_str() == "LateVersion").expect("the twin is told of");
+    assert!(told.note.contains("v2"), "{}", told.note);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::domain::observed::{
 use crate::domain::outcome::{Outcome, classify, refused_for_good};
 use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Event, Look, Step, Wake};
+use crate::domain::twins;
 
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
 pub(super) const URL: &str = "https://remote";
@@ -95,7 +96,7 @@ pub(super) struct World {
 struct Remembered {
     intent: Option<(String, Known)>,
     bare_since: Option<Duration>,
-    finalizer_is_ours: bool,
+    finalizer_is_fresh: bool,
     missing: BTreeMap<String, Duration>,
     gone: BTreeSet<String>,
     known: BTreeSet<String>,
@@ -343,12 +344,13 @@ impl World {
                     }
                 }
                 Step::Rest(rest) => {
+                    if twins::are_judged(&o, &rest) {
+                        let listed = o.seen.versions.iter().flat_map(|versions| &versions.all);
+                        self.memory.judged.extend(listed.map(|version| version.id.clone()));
+                    }
                     if self.status() != *rest.status {
                         self.kube_writes += 1;
                         self.cr.status = Some(*rest.status);
-                    }
-                    if !rest.events.is_empty() {
-                        self.memory.judged.extend(self.remote.iter().map(|v| v.id.clone()));
                     }
                     self.events.extend(rest.events);
                     if let Some((_, known @ Known::Fresh)) = &mut self.memory.intent {
@@ -400,7 +402,7 @@ impl World {
                 (id.clone(), fate)
             }),
             bare_for: self.memory.bare_since.map(age),
-            finalizer_is_ours: self.memory.finalizer_is_ours,
+            finalizer_is_fresh: self.memory.finalizer_is_fresh,
             create_wait: None,
             missing: self.memory.missing.iter().map(|(id, at)| (id.clone(), age(*at))).collect(),
             gone: self.memory.gone.clone(),
@@ -528,7 +530,7 @@ impl World {
             Effect::AddFinalizer => {
                 self.kube_writes += 1;
                 self.cr.metadata.finalizers = Some(vec![FINALIZER.into()]);
-                self.memory.finalizer_is_ours = true;
+                self.memory.finalizer_is_fresh = true;
             }
             Effect::RemoveFinalizer { events } => {
                 self.events.extend(events);
@@ -541,10 +543,12 @@ impl World {
                 self.next_intent += 1;
                 o.fresh_id = format!("intent-{}", self.next_intent);
                 self.memory.intent = status.create.as_ref().map(|i| (i.id.clone(), Known::Fresh));
+                self.memory.finalizer_is_fresh = false;
                 self.cr.status = Some(*status);
             }
             Effect::WriteStatus { status, events } => {
                 self.kube_writes += 1;
+                self.memory.finalizer_is_fresh = false;
                 self.cr.status = Some(*status);
                 self.events.extend(events);
             }
