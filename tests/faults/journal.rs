@@ -25,6 +25,9 @@ pub(crate) struct Entry {
     seq: u64,
     /// When it had been read.
     pub(crate) at: Timestamp,
+    /// The number of its TCP connection.
+    #[serde(default)]
+    pub(crate) connection: u64,
     operation: Option<String>,
     secret_id: Option<String>,
     /// The version in the path, or the one created.

@@ -8,18 +8,27 @@
 #![allow(clippy::print_stdout, reason = "the tables are what a person runs the long form for")]
 
 mod answers;
+mod bad_input;
+mod credentials;
+mod deletion;
+mod follower;
 mod gaps;
 mod journal;
 mod kills;
+mod lists;
 mod oracle;
 mod outages;
 mod quiet;
+mod reads;
 mod refusals;
 mod replicas;
+mod resend;
 mod soak;
 mod stale;
 mod subject;
 mod table;
+mod targets;
+mod throttle;
 mod trap;
 mod travel;
 mod weather;

@@ -1,10 +1,9 @@
 //! Two hundred resources at rest: what they cost, and that the apiserver is left alone.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kit::controlplane::Options;
@@ -80,14 +79,6 @@ async fn expect_silence(world: &World<'_>, plane: &ControlPlane, secrets: &[Stri
     assert_eq!(world.proxy.writes(), proxied, "{when}");
 }
 
-/// A figure of the operator's memory, in KiB.
-fn memory(world: &World<'_>, field: &str) -> Result<u64> {
-    let pid = world.operator.process().pid().context("the operator does not run")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such figure")?;
-    Ok(line.trim_matches(|c: char| !c.is_ascii_digit()).parse()?)
-}
-
 /// Waits until all resources are ready. Not by `kubectl wait`, which asks for one after the other at a limited pace.
 async fn wait_ready(world: &World<'_>) {
     let ready = eventually(SOON, "all resources are ready", async || {
@@ -104,7 +95,7 @@ async fn two_hundred_resources_at_rest_write_nothing() {
     // One of its own: its counts are then of this test alone.
     let plane = &ControlPlane::start(Options::default()).await.unwrap();
     let world = &World::start(plane, "quiet").await.unwrap();
-    let empty = memory(world, "VmRSS:").unwrap();
+    let empty = world.memory("VmRSS:").unwrap();
 
     let mut secrets = Vec::new();
     let (mut sources, mut resources) = (Vec::new(), Vec::new());
@@ -145,7 +136,7 @@ async fn two_hundred_resources_at_rest_write_nothing() {
     assert_eq!(writes["create secrets"], MANAGED + OBSERVED);
 
     expect_silence(world, plane, &secrets, WINDOW, "at rest").await;
-    let (resident, peak) = (memory(world, "VmRSS:").unwrap(), memory(world, "VmHWM:").unwrap());
+    let (resident, peak) = (world.memory("VmRSS:").unwrap(), world.memory("VmHWM:").unwrap());
     println!(
         "resident memory of the operator: {empty} KiB without resources, {resident} KiB with all (peak {peak} KiB)"
     );

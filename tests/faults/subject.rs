@@ -1,21 +1,21 @@
 //! One `SecretVersion` under test: what it is told, and what must be true of it at rest.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kit::eventually;
-use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::runtime::wait::await_condition;
+use kube::api::DeleteParams;
 use reqwest::Method;
 use secret_version_operator::api::v1alpha1::{Origin, SecretVersion};
 use serde_json::{Value, json};
 
 use crate::journal::Entry;
 use crate::table::Figures;
-use crate::world::{ORGANIZATION, World};
+use crate::world::{CONNECTION, ORGANIZATION, World};
 
 /// Part of every value, and of nothing else.
 pub(crate) const CANARY: &str = "canary-value-";
@@ -63,6 +63,8 @@ pub(crate) struct Subject {
     pub(crate) secret_id: String,
     /// How many values the source has had.
     changes: usize,
+    /// Bytes that a value is larger by, by change.
+    padding: BTreeMap<usize, usize>,
 }
 
 impl Subject {
@@ -70,7 +72,7 @@ impl Subject {
     pub(crate) async fn new(world: &World<'_>) -> Result<Self> {
         let name = format!("subject-{}", world.number());
         let secret_id = world.remote_secret(&name).await?;
-        Ok(Self { name, secret_id, changes: 0 })
+        Ok(Self { name, secret_id, changes: 0, padding: BTreeMap::new() })
     }
 
     /// Whether its source exists, and with it the resource.
@@ -83,9 +85,10 @@ impl Subject {
     }
 
     /// Bytes that are no text, for each change others.
-    fn value(&self, change: usize) -> Vec<u8> {
+    pub(crate) fn value(&self, change: usize) -> Vec<u8> {
         let mut value = vec![0x00, 0xff, 0x0a];
         value.extend(format!("{CANARY}{}-{change}", self.name).bytes());
+        value.resize(value.len() + self.padding.get(&change).copied().unwrap_or_default(), b'.');
         value
     }
 
@@ -96,12 +99,20 @@ impl Subject {
 
     /// Somebody else makes a version with the source's first value.
     pub(crate) async fn is_there(&self, world: &World<'_>) -> Result<()> {
-        let value = STANDARD.encode(self.value(0));
+        self.add(world, &self.value(0)).await.map(drop)
+    }
+
+    /// Somebody else makes a version of no value of ours, and gives its id.
+    pub(crate) async fn somebody_else(&self, world: &World<'_>) -> Result<String> {
+        self.add(world, format!("of somebody else, {}", world.number()).as_bytes()).await
+    }
+
+    async fn add(&self, world: &World<'_>, value: &[u8]) -> Result<String> {
         let edit = json!({ "create": {
-            "organization_id": ORGANIZATION, "secret_id": self.secret_id, "value_base64": value,
+            "organization_id": ORGANIZATION, "secret_id": self.secret_id, "value_base64": STANDARD.encode(value),
         }});
-        world.simulator.control(Method::POST, "/versions", Some(&edit)).await?;
-        Ok(())
+        let made = world.simulator.control(Method::POST, "/versions", Some(&edit)).await?;
+        Ok(made["id"].as_str().context("a version without an id")?.to_owned())
     }
 
     /// The source with its first value.
@@ -117,7 +128,7 @@ impl Subject {
         json!({
             "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": self.name },
             "spec": {
-                "connectionRef": { "kind": "AbejaConnection", "name": "remote" },
+                "connectionRef": { "kind": "AbejaConnection", "name": CONNECTION },
                 "remoteRef": { "secretId": self.secret_id },
                 "valueFrom": { "secretKeyRef": { "name": self.source(), "key": "password" } },
                 "refreshInterval": REFRESH,
@@ -127,22 +138,35 @@ impl Subject {
 
     /// Applies source and resource: the first change.
     pub(crate) async fn apply(&mut self, world: &World<'_>) -> Result<()> {
+        self.apply_with(world, &json!({})).await
+    }
+
+    /// The same, with more fields in the spec, or others.
+    pub(crate) async fn apply_with(&mut self, world: &World<'_>, spec: &Value) -> Result<()> {
         world.create::<Secret>(self.source_manifest()).await?;
-        world.create::<SecretVersion>(self.manifest()).await
+        let mut resource = self.manifest();
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            resource["spec"][field] = value.clone();
+        }
+        world.create::<SecretVersion>(resource).await
     }
 
     /// Changes the source: one change more.
     pub(crate) async fn change(&mut self, world: &World<'_>) -> Result<()> {
         let patch = json!({ "data": { "password": self.next_value() } });
-        world.api::<Secret>().patch(&self.source(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
-        Ok(())
+        world.patch::<Secret>(&self.source(), &patch).await.map(drop)
+    }
+
+    /// Changes the source to a value that is larger by so many bytes.
+    pub(crate) async fn change_to(&mut self, world: &World<'_>, larger_by: usize) -> Result<()> {
+        self.padding.insert(self.changes, larger_by);
+        self.change(world).await
     }
 
     /// The source takes a value again that it has had.
     pub(crate) async fn change_back(&self, world: &World<'_>, change: usize) -> Result<()> {
         let patch = json!({ "data": { "password": STANDARD.encode(self.value(change)) } });
-        world.api::<Secret>().patch(&self.source(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
-        Ok(())
+        world.patch::<Secret>(&self.source(), &patch).await.map(drop)
     }
 
     /// Asks for the version to be inactive.
@@ -152,7 +176,19 @@ impl Subject {
 
     /// Edits the resource, as a person would.
     pub(crate) async fn edit(&self, world: &World<'_>, patch: &Value) -> Result<()> {
-        world.api::<SecretVersion>().patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        world.patch::<SecretVersion>(&self.name, patch).await.map(drop)
+    }
+
+    /// Asks for a sync, past every wait.
+    pub(crate) async fn sync(&self, world: &World<'_>) -> Result<()> {
+        world.sync(&self.name).await
+    }
+
+    /// Holds the Secret to the value of a change: nothing but its bytes.
+    pub(crate) async fn target_is(&self, world: &World<'_>, change: usize) -> Result<()> {
+        let target = world.api::<Secret>().get(&self.name).await?;
+        let values: Vec<&Vec<u8>> = target.data.iter().flatten().map(|(_, bytes)| &bytes.0).collect();
+        ensure!(values == [&self.value(change)], "the Secret holds something else than change {change}");
         Ok(())
     }
 
@@ -187,18 +223,12 @@ impl Subject {
         within: Duration,
         condition: impl Fn(Option<&SecretVersion>) -> bool,
     ) -> Result<SecretVersion> {
-        let api = world.api::<SecretVersion>();
-        if let Ok(found) = tokio::time::timeout(within, await_condition(api.clone(), &self.name, condition)).await {
-            return found?.with_context(|| format!("{} is gone", self.name));
+        let reached = world.reaches(&self.name, what, within, condition).await;
+        if reached.is_err() {
+            let posts = self.posts(world).await?;
+            return reached.with_context(|| format!("creates: {posts:?}"));
         }
-        let cr = api.get(&self.name).await?;
-        let posts = self.posts(world).await?;
-        bail!(
-            "{} is not {what} after {within:?}: {}; creates: {posts:?}; {}",
-            self.name,
-            serde_json::to_string(&cr.status)?,
-            world.operator.process().log_tail()
-        );
+        reached
     }
 
     /// The create requests so far.
@@ -221,6 +251,21 @@ impl Subject {
         world.refreshes(&self.secret_id, 3).await?;
         ensure!(versions().await? == before, "it is written though nothing changes");
         Ok(())
+    }
+
+    /// Waits until a deleted resource is gone, whatever it left behind.
+    pub(crate) async fn ends_without(&self, world: &World<'_>, within: Duration) -> Result<()> {
+        eventually(within, "the resource is gone", async || {
+            let gone = world.api::<SecretVersion>().get_metadata_opt(&self.name).await?.is_none();
+            ensure!(gone, "{} is still there", self.name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ids of what is at the remote, oldest first.
+    pub(crate) async fn remote_ids(&self, world: &World<'_>) -> Result<Vec<String>> {
+        Ok(self.remote(world).await?.into_iter().map(|version| version.id).collect())
     }
 
     /// Waits until a deleted resource is gone, and all that it created with it, and nothing was made in its place.
@@ -263,6 +308,23 @@ impl Subject {
         let values: Vec<&Vec<u8>> = target.data.iter().flatten().map(|(_, bytes)| &bytes.0).collect();
         ensure!(values.len() == 1 && wanted.last() == values.first().copied(), "the Secret holds something else");
         Ok(Figures { changes: wanted.len(), versions: remote.len(), posts })
+    }
+
+    /// Holds resource and Secret to one recorded version for each change so far, whatever else is at the remote, and gives
+    /// the figures.
+    pub(crate) async fn records(&self, world: &World<'_>, expected_posts: usize) -> Result<Figures> {
+        let posts = self.posts(world).await?;
+        let made: Vec<&str> =
+            posts.iter().filter(|post| post.committed).filter_map(|post| post.version_id.as_deref()).collect();
+        ensure!(made.len() == self.changes, "{} versions were made of {} changes", made.len(), self.changes);
+        ensure!(posts.len() == expected_posts, "{} POSTs where {expected_posts} were to be sent", posts.len());
+        let cr = world.api::<SecretVersion>().get(&self.name).await?;
+        let status = cr.status.context("no status")?;
+        let recorded: Vec<&str> = status.history.iter().map(|record| record.version_id.as_str()).collect();
+        ensure!(recorded == made, "recorded are {recorded:?}, made were {made:?}");
+        ensure!(status.history.iter().all(|record| record.origin == Origin::Created), "one is recorded as found");
+        self.target_is(world, self.changes - 1).await?;
+        Ok(Figures { changes: self.changes, versions: made.len(), posts: posts.len() })
     }
 
     /// Holds what was asked of the remote to what must be true at rest, and gives the number of create requests.

@@ -44,7 +44,8 @@ pub(crate) fn at_the_apiserver(world: &World<'_>, rng: &mut Rng) {
 pub(crate) async fn at_the_remote(world: &World<'_>, secret: &str, rng: &mut Rng) -> Result<()> {
     let create = rng.bool();
     let operation = if create { "create_version" } else { any(rng, &CALLS) };
-    world.fault(operation, secret, Some(rng.u64(1..3)), &action(rng, create)).await
+    world.fault(operation, secret, Some(rng.u64(1..3)), &action(rng, create)).await?;
+    Ok(())
 }
 
 /// What the remote may do to a call. No create is carried out later than the operator waits for it: that is a row of

@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kit::audit::{Audit, Mark};
 use kit::cluster::Namespace;
-use kit::{ControlPlane, Operator, Proxy, Simulator, install, simulator};
-use kube::api::{Api, PostParams};
+use kit::{ControlPlane, Operator, Proxy, Simulator, eventually, install, simulator};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
 use kube::{Client, Config};
 use reqwest::Method;
-use secret_version_operator::api::v1alpha1::AbejaConnection;
+use secret_version_operator::api::RECONCILE_REQUESTED_AT;
+use secret_version_operator::api::v1alpha1::{AbejaConnection, SecretVersion};
+use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::journal::Journal;
 use crate::oracle::{self, AtEnd, Oracle};
@@ -24,12 +30,21 @@ use crate::subject::{CANARY, CANARY_BASE64};
 /// The organization of every world.
 pub(crate) const ORGANIZATION: &str = "1410000000000";
 
+/// The remote's time to settle.
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+
 /// What the operator waits, at its shortest, before it believes that a create came to nothing: its window for sending,
 /// twice the connection's timeout, and the remote's time to settle.
-pub(crate) const GRACE: Duration = Duration::from_secs(5 + 1 + 1 + 1);
+pub(crate) const GRACE: Duration = Duration::from_secs(5 + 1 + 1 + SETTLE.as_secs());
 
 /// The connection's timeout. Together with the arguments of the operator below it makes [`GRACE`].
 const TIMEOUT_SECONDS: i32 = 1;
+
+/// The connection that every world has.
+pub(crate) const CONNECTION: &str = "remote";
+
+/// Its credential.
+const TOKEN: &str = "a-token";
 
 /// Long enough for the busiest machine; only a test that fails waits for it.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
@@ -65,12 +80,29 @@ impl<'a> World<'a> {
         Self::start_with(plane, prefix, &[]).await
     }
 
+    /// The same, where nobody is killed: one leader, who has time to renew its Lease however busy the machine is.
+    pub(crate) async fn start_steady(plane: &'a ControlPlane, prefix: &str) -> Result<Self> {
+        Self::start_with(plane, prefix, &STEADY).await
+    }
+
     /// The same, with more arguments of the operator, which win over those of the chart.
     pub(crate) async fn start_with(plane: &'a ControlPlane, prefix: &str, args: &[&str]) -> Result<Self> {
+        Self::start_beside(plane, prefix, args, &[]).await
+    }
+
+    /// The same, with secrets that are at the remote before.
+    pub(crate) async fn start_beside(
+        plane: &'a ControlPlane,
+        prefix: &str,
+        args: &[&str],
+        secrets: &[Value],
+    ) -> Result<Self> {
         let namespace = plane.namespace(prefix).await?;
         let seed = json!({
-            "organizations": [{ "id": ORGANIZATION, "secrets": [] }],
-            "credentials": [{ "name": "operator", "kind": "bearer", "token": "a-token" }],
+            // Somebody at the console is held to no limit.
+            "settings": { "max_value_bytes": 4 << 20 },
+            "organizations": [{ "id": ORGANIZATION, "secrets": secrets }],
+            "credentials": [{ "name": "operator", "kind": "bearer", "token": TOKEN }],
         });
         let simulator = Simulator::start(plane.run_dir(), &seed.to_string(), simulator::Options::default()).await?;
         let simulator = Arc::new(simulator);
@@ -78,7 +110,7 @@ impl<'a> World<'a> {
             format!("watchNamespaces={{{namespace}}}"),
             format!("endpoints.allowed={{{}}}", simulator.url()),
             "endpoints.allowInsecure=true".to_owned(),
-            "remoteSettleTime=1s".to_owned(),
+            format!("remoteSettleTime={}s", SETTLE.as_secs()),
             // Who was killed still holds the Lease: its successor waits this long.
             "leaderElection.leaseDuration=4s".to_owned(),
             "leaderElection.renewDeadline=3s".to_owned(),
@@ -110,7 +142,7 @@ impl<'a> World<'a> {
             plane,
             named: AtomicUsize::new(0),
         };
-        world.connect().await?;
+        world.connect(CONNECTION, TOKEN).await?;
         Ok(world)
     }
 
@@ -133,18 +165,17 @@ impl<'a> World<'a> {
         [&self.operator].into_iter().chain(&self.others)
     }
 
-    /// Makes the connection `remote` and its credential.
-    async fn connect(&self) -> Result<()> {
+    /// Makes a connection, and its credential in a Secret of the same name.
+    pub(crate) async fn connect(&self, name: &str, token: &str) -> Result<()> {
         let credential = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "credential" },
-            "stringData": { "token": "a-token" },
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": { "token": token },
         });
-        self.create::<k8s_openapi::api::core::v1::Secret>(credential).await?;
+        self.create::<Secret>(credential).await?;
         self.create::<AbejaConnection>(json!({
-            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "AbejaConnection", "metadata": { "name": "remote" },
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "AbejaConnection", "metadata": { "name": name },
             "spec": {
                 "url": self.simulator.url(), "organizationId": ORGANIZATION, "timeoutSeconds": TIMEOUT_SECONDS,
-                "auth": { "token": { "secretRef": { "name": "credential" } } },
+                "auth": { "token": { "secretRef": { "name": name } } },
             },
         }))
         .await
@@ -183,19 +214,89 @@ impl<'a> World<'a> {
         Ok(made["id"].as_str().context("a secret without an id")?.to_owned())
     }
 
-    /// Scripts a fault for one call on one secret; `times` absent: for ever.
-    pub(crate) async fn fault(&self, operation: &str, secret: &str, times: Option<u64>, action: &Value) -> Result<()> {
+    /// Scripts a fault for one call on one secret; `times` absent: until it is lifted.
+    pub(crate) async fn fault(&self, operation: &str, secret: &str, times: Option<u64>, action: &Value) -> Result<u64> {
         let mut fault = json!({ "match": { "operation": operation, "secret_id": secret }, "action": action });
         if let Some(times) = times {
             fault["count"] = times.into();
         }
-        self.simulator.add_fault(&fault).await?;
+        self.simulator.add_fault(&fault).await
+    }
+
+    /// Takes a fault away.
+    pub(crate) async fn lift(&self, fault: u64) -> Result<()> {
+        self.simulator.control(Method::DELETE, &format!("/faults/{fault}"), None).await?;
         Ok(())
+    }
+
+    /// Waits until a resource is as asked for.
+    pub(crate) async fn reaches(
+        &self,
+        name: &str,
+        what: &str,
+        within: Duration,
+        condition: impl Fn(Option<&SecretVersion>) -> bool,
+    ) -> Result<SecretVersion> {
+        let api = self.api::<SecretVersion>();
+        if let Ok(found) = timeout(within, await_condition(api.clone(), name, condition)).await {
+            return found?.with_context(|| format!("{name} is gone"));
+        }
+        let cr = api.get(name).await?;
+        let log = self.operator.process().log_tail();
+        bail!("{name} is not {what} after {within:?}: {}; {log}", serde_json::to_string(&cr.status)?)
+    }
+
+    /// Waits until a resource says why it is not ready, and gives the message. A person is told what to do, too.
+    pub(crate) async fn fails(&self, name: &str, reason: Reason) -> Result<String> {
+        let says = |cr: Option<&SecretVersion>| cr.and_then(failure).is_some_and(|(why, _)| why == reason.as_str());
+        let cr = self.reaches(name, reason.as_str(), SOON, says).await?;
+        let message = failure(&cr).map(|(_, message)| message.to_owned()).unwrap_or_default();
+        ensure!(message.len() > 20, "{name}: {} says no more than {message:?}", reason.as_str());
+        Ok(message)
+    }
+
+    /// Changes an object as a person would.
+    pub(crate) async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + serde::de::DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Waits until people were told of a resource and of all these ids, and gives the note.
+    pub(crate) async fn told(&self, name: &str, reason: Reason, ids: &[String]) -> Result<String> {
+        eventually(SOON, &format!("{} is told of {name} and {ids:?}", reason.as_str()), async || {
+            let all = self.api::<Event>().list(&ListParams::default()).await?.items;
+            let about = |event: &&Event| {
+                event.regarding.as_ref().and_then(|it| it.name.as_deref()) == Some(name)
+                    && event.reason.as_deref() == Some(reason.as_str())
+            };
+            let notes = all.iter().filter(about).filter_map(|event| event.note.clone());
+            notes.into_iter().find(|note| ids.iter().all(|id| note.contains(id))).context("not yet")
+        })
+        .await
+    }
+
+    /// Asks for a sync of a resource, past every wait.
+    pub(crate) async fn sync(&self, name: &str) -> Result<()> {
+        let patch = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: self.number().to_string() } } });
+        self.patch::<SecretVersion>(name, &patch).await.map(drop)
     }
 
     /// Kills the operator, with no time to say anything.
     pub(crate) fn kill(&self) -> Result<()> {
         self.operator.process().kill()
+    }
+
+    /// A figure of the operator's memory, in KiB.
+    pub(crate) fn memory(&self, field: &str) -> Result<u64> {
+        let pid = self.operator.process().pid().context("the operator does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such figure")?;
+        Ok(line.trim_matches(|c: char| !c.is_ascii_digit()).parse()?)
     }
 
     /// Waits until the operator has asked for this secret `times` times from now on.
@@ -281,6 +382,13 @@ impl<'a> World<'a> {
         }
         Ok(())
     }
+}
+
+/// Why a resource is not ready, and the message for people.
+fn failure(cr: &SecretVersion) -> Option<(&str, &str)> {
+    let conditions = &cr.status.as_ref()?.conditions;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "False")?;
+    Some((&ready.reason, &ready.message))
 }
 
 /// A client of the administrator.
