@@ -106,7 +106,15 @@ pub async fn lead(process: Process, shutdown: &CancellationToken) -> anyhow::Res
             return Ok(());
         }
         () = guard.lost() => anyhow::bail!(LEASE_LOST),
-        keyring = keyring(&client, &config) => keyring?,
+        keyring = keyring(&client, &config) => keyring,
+    };
+    let keyring = match keyring {
+        Ok(keyring) => keyring,
+        Err(unusable) => {
+            // Nothing was begun under it, and who is started once the keys are mended need not wait.
+            held.release().await;
+            return Err(unusable);
+        }
     };
     let stop = shutdown.child_token();
     let setup = Setup { client, config, guard: guard.clone(), host, metrics, health, keyring };
