@@ -14,7 +14,7 @@ use kube::{Resource, core::ObjectMeta};
 use serde_json::{Map, Value, json};
 
 use crate::api::ADOPT;
-use crate::api::v1alpha1::{CreationPolicy, SecretVersion};
+use crate::api::v1alpha1::{CreationPolicy, ObjectSeen, SecretVersion};
 use crate::domain::observed::{Meta, Side, TargetSight};
 use crate::domain::projection::TargetView;
 use crate::domain::reason::Reason;
@@ -270,12 +270,17 @@ async fn merge(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secr
     let Some((_, TargetSight::Differs(seen))) = &pass.observed.seen.target else {
         return api(pass).get(name).await;
     };
-    let body = json!({
+    api(pass).patch(name, &patch::params(), &Patch::Apply(merged(name, seen, desired))).await
+}
+
+/// What an apply of our keys sends. Of a Secret that was made anew since it was looked at, the apiserver says so by the
+/// resource version (409); by the UID alone it would call the apply invalid.
+fn merged(name: &str, seen: &ObjectSeen, desired: &Data) -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": name, "uid": seen.uid},
+        "metadata": {"name": name, "uid": seen.uid, "resourceVersion": seen.resource_version},
         "data": encode(desired),
-    });
-    api(pass).patch(name, &patch::params(), &Patch::Apply(&body)).await
+    })
 }
 
 fn encode(data: &Data) -> Map<String, Value> {
@@ -287,4 +292,18 @@ fn other_manager(status: &kube::core::Status) -> Option<String> {
     let causes = &status.details.as_ref()?.causes;
     let cause = causes.iter().find(|c| c.reason == "FieldManagerConflict")?;
     Some(cause.message.split('"').nth(1).map_or_else(|| "another field manager".to_owned(), str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_is_guarded_like_every_write_and_names_our_keys_alone() {
+        let (uid, resource_version) = (Some("uid".to_owned()), Some("7".to_owned()));
+        let seen = ObjectSeen { name: "shared".into(), uid, resource_version };
+        let body = merged("shared", &seen, &Data::from([("ours".to_owned(), b"a".to_vec())]));
+        assert_eq!(body["metadata"], json!({"name": "shared", "uid": "uid", "resourceVersion": "7"}));
+        assert_eq!(body["data"], json!({"ours": "YQ=="}));
+    }
 }
