@@ -79,7 +79,7 @@ async fn finalizer(pass: &mut Pass<'_>, wanted: bool) -> Result<(), Error> {
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Err(Error::Gone),
-        Err(error) => Err(Error::kube("write the finalizer", error)),
+        Err(error) => Err(Error::kube("writing the finalizer", error)),
     }
 }
 
@@ -241,7 +241,7 @@ async fn delete(pass: &mut Pass<'_>, id: String) {
 /// Deletes the Secret that was the target before, if it still is the one that was written and is owned by this resource.
 async fn remove_target(pass: &mut Pass<'_>, name: &str, uid: &str) -> Result<(), Error> {
     let api: Api<Secret> = Api::namespaced(pass.ctx.client.clone(), pass.namespace());
-    let op = "remove the former target";
+    let op = "removing the former target";
     let former = api.get_opt(name).await.map_err(|e| Error::kube(op, e))?;
     pass.observed.seen.former_target_done = true;
     let Some(former) =

@@ -277,7 +277,7 @@ async fn credential(
     };
     let missing = |what: String| Problem::passing(Reason::CredentialNotFound, what);
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let Some(secret) = api.get_opt(name).await.map_err(|e| Error::kube("read the credential", e))? else {
+    let Some(secret) = api.get_opt(name).await.map_err(|e| Error::kube("reading the credential", e))? else {
         return Ok(Err(missing(format!(
             "Secret {name} with the credential does not exist in namespace {namespace}; create it"
         ))));
@@ -312,7 +312,7 @@ async fn ca_bundle(
 ) -> Result<Result<Option<Vec<u8>>, Problem>, Error> {
     let Some(ca) = &spec.ca_bundle_ref else { return Ok(Ok(None)) };
     let (name, key) = (&ca.key_ref.name, &ca.key_ref.key);
-    let op = "read the CA bundle";
+    let op = "reading the CA bundle";
     let found = match ca.kind {
         CaBundleKind::ConfigMap => {
             let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
@@ -353,7 +353,7 @@ async fn set_finalizer<K: Connection>(ctx: &Ctx, connection: &K, wanted: bool) -
     let body = patch::finalizer(meta, wanted);
     let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
-    let op = "write the connection's finalizer";
+    let op = "writing the connection's finalizer";
     match api.patch_metadata(name, &patch::params(), &Patch::Merge(&body)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 && !wanted => Ok(()),
@@ -400,7 +400,7 @@ async fn write_status<K: Connection>(
     let name = meta.name.as_deref().unwrap_or_default();
     api.patch_status(name, &patch::params(), &Patch::Merge(&body))
         .await
-        .map_err(|e| Error::kube("write the connection's status", e))?;
+        .map_err(|e| Error::kube("writing the connection's status", e))?;
     ctx.tell_transition(connection, &old.conditions, &new.conditions).await;
     Ok(())
 }

@@ -122,3 +122,21 @@ pub(super) fn in_words(error: &remote::Error) -> String {
     };
     format!("{doing}: {what}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_was_being_done_and_what_came_of_it() {
+        let status = kube::core::Status {
+            code: 429,
+            reason: "TooManyRequests".to_owned(),
+            message: "what was sent".to_owned(),
+            ..kube::core::Status::default()
+        };
+        let failure = Error::kube("writing the target", kube::Error::Api(Box::new(status)));
+        assert_eq!(failure.to_string(), "writing the target: the apiserver answered 429 TooManyRequests");
+        assert_eq!(failure.reason(), Reason::KubernetesUnavailable);
+    }
+}

@@ -129,7 +129,7 @@ mod tests {
         let refused = |code: u16| {
             let reason = if code == 409 { "Conflict" } else { "" }.to_owned();
             let status = kube::core::Status { code, reason, ..kube::core::Status::default() };
-            Error::kube("write the status", kube::Error::Api(Box::new(status)))
+            Error::kube("writing the status", kube::Error::Api(Box::new(status)))
         };
         let wait = |error: &Error, failures| format!("{:?}", after_error(error, "uid", failures));
         let expected = |doublings| format!("{:?}", Action::requeue(backoff::delay(doublings, "uid")));

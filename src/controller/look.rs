@@ -52,7 +52,7 @@ pub(super) async fn look(pass: &mut Pass<'_>, what: Look) -> Result<(), Error> {
 /// Takes the lock of the place, then reads the resource from the apiserver.
 async fn live(pass: &mut Pass<'_>) -> Result<(), Error> {
     pass.take_lock().await;
-    let found = pass.api().get_opt(pass.name()).await.map_err(|e| Error::kube("read the resource", e))?;
+    let found = pass.api().get_opt(pass.name()).await.map_err(|e| Error::kube("reading the resource", e))?;
     let Some(cr) = found.filter(|cr: &SecretVersion| cr.metadata.uid == pass.observed.cr.metadata.uid) else {
         return Err(Error::Gone);
     };
@@ -74,7 +74,7 @@ async fn source(pass: &mut Pass<'_>) -> Result<(), Error> {
     let found = match api.get_opt(&key.name).await {
         Ok(found) => found,
         Err(error) => {
-            pass.observed.seen.trouble = Some(Error::kube("read the source", error).trouble(Side::Remote));
+            pass.observed.seen.trouble = Some(Error::kube("reading the source", error).trouble(Side::Remote));
             return Ok(());
         }
     };

@@ -412,7 +412,7 @@ impl<'a> Pass<'a> {
         let written = match written {
             Ok(written) => written,
             Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
-            Err(error) => return Err(Error::kube("write the status", error)),
+            Err(error) => return Err(Error::kube("writing the status", error)),
         };
         let held = written.status.as_ref() == Some(wanted);
         self.ctx.tell_transition(&written, &old.conditions, &wanted.conditions).await;

@@ -71,7 +71,7 @@ async fn current(pass: &Pass<'_>) -> Result<Option<Secret>, Error> {
         return Ok(None);
     }
     let name = TargetView::of(&pass.observed.cr).name();
-    api(pass).get_opt(name).await.map_err(|e| Error::kube("read the target", e))
+    api(pass).get_opt(name).await.map_err(|e| Error::kube("reading the target", e))
 }
 
 fn api(pass: &Pass<'_>) -> Api<Secret> {
@@ -214,7 +214,7 @@ pub(super) async fn write(pass: &mut Pass<'_>, version_id: &str, policy: Creatio
             let why = format!("the apiserver refuses it ({})", status.reason);
             pass.observed.seen.target = Some((version_id.to_owned(), TargetSight::Invalid(why)));
         }
-        Err(error) => pass.observed.seen.trouble = Some(Error::kube("write the target", error).trouble(Side::Target)),
+        Err(error) => pass.observed.seen.trouble = Some(Error::kube("writing the target", error).trouble(Side::Target)),
     }
     Ok(())
 }
