@@ -264,7 +264,11 @@ fn gate(o: &Observed, access: &Access) -> Option<Step> {
         return Some(wait);
     }
     let wait = o.memory.create_wait?;
-    let message = format!("the source changes faster than versions may be created; {}", next_try(o, wait));
+    let message = format!(
+        "versions were created, or refused, as fast as they may be tried: five at once, then one a minute; see to it that \
+         the source changes less often, or that the remote takes them; {}",
+        next_try(o, wait)
+    );
     Some(rest_waiting(o, Problem::passing(Reason::CreateRateLimited, message), wait, Vec::new()))
 }
 

@@ -69,7 +69,7 @@ reasons! {
     KubernetesDenied,
     /// The apiserver did not do what was asked.
     KubernetesUnavailable,
-    /// The source changes faster than versions may be created.
+    /// Creates come faster than they may be tried, whether the source asks for them or the remote refuses them.
     CreateRateLimited,
     /// A create's outcome is being found out.
     ResolvingCreate,
