@@ -23,8 +23,8 @@ const AT_ONCE: usize = 64;
 /// A grace, the backoff beside it, and what I5 allows after that.
 const HEALING: Duration = Duration::from_secs(GRACE.as_secs() + 60);
 
-/// When the remote carries out what it did not answer: after the grace.
-const LATE: &str = "12s";
+/// When the remote carries out what it did not answer: after the grace, and what a busy machine takes beside it.
+const LATE: &str = "20s";
 
 /// Holds every create to a connection that no other request ever used.
 async fn is_sent_alone(world: &World<'_>, subject: &Subject) -> Result<()> {

@@ -248,10 +248,16 @@ impl<'a> World<'a> {
 
     /// Waits until a resource says why it is not ready, and gives the message. A person is told what to do, too.
     pub(crate) async fn fails(&self, name: &str, reason: Reason) -> Result<String> {
-        let says = |cr: Option<&SecretVersion>| cr.and_then(failure).is_some_and(|(why, _)| why == reason.as_str());
-        let cr = self.reaches(name, reason.as_str(), SOON, says).await?;
+        self.fails_by(name, &[reason]).await
+    }
+
+    /// The same, for one of several reasons: which of them it is may be a matter of time.
+    pub(crate) async fn fails_by(&self, name: &str, reasons: &[Reason]) -> Result<String> {
+        let one = |why: &str| reasons.iter().any(|reason| reason.as_str() == why);
+        let says = |cr: Option<&SecretVersion>| cr.and_then(failure).is_some_and(|(why, _)| one(why));
+        let cr = self.reaches(name, &format!("{reasons:?}"), SOON, says).await?;
         let message = failure(&cr).map(|(_, message)| message.to_owned()).unwrap_or_default();
-        ensure!(message.len() > 20, "{name}: {} says no more than {message:?}", reason.as_str());
+        ensure!(message.len() > 20, "{name}: {reasons:?} says no more than {message:?}");
         Ok(message)
     }
 
