@@ -164,8 +164,9 @@ pub(super) fn target_unmoved(o: &Observed) -> bool {
             recorded.is_some_and(|t| t.name == view.name()) && !o.refresh_due && !forced(o)
         }
         _ => {
-            recorded.is_some_and(|t| t.name == view.name())
-                && (o.target_meta.is(recorded) || o.target_meta.is(o.memory.target_checked.as_ref()))
+            // One that was made anew is another object, and status must say so: a former target is known by its UID.
+            let checked = o.memory.target_checked.as_ref().filter(|c| recorded.is_some_and(|r| r.uid == c.uid));
+            recorded.is_some_and(|t| t.name == view.name()) && (o.target_meta.is(recorded) || o.target_meta.is(checked))
         }
     }
 }

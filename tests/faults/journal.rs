@@ -46,6 +46,13 @@ impl Entry {
         self.operation.as_deref() == Some(operation)
     }
 
+    /// Whether it asks for no change.
+    pub(crate) fn is_read(&self) -> bool {
+        self.operation
+            .as_deref()
+            .is_some_and(|operation| operation.starts_with("get_") || operation.starts_with("list_"))
+    }
+
     /// Whether nothing of it can change any more.
     fn is_final(&self, now: Timestamp) -> bool {
         let awaited = self.is("create_version") && !self.committed && now.duration_since(self.at) < LATEST_COMMIT;

@@ -39,7 +39,7 @@ pub(crate) fn told(text: &str) -> String {
     text.lines().filter(plain).collect::<Vec<_>>().join("\n")
 }
 
-/// Sees every state of the resources and of the Secrets of one namespace.
+/// Sees every state of the resources and of the Secrets of one namespace, or of all.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     seen: Arc<Mutex<Seen>>,
@@ -63,10 +63,10 @@ struct Seen {
 
 impl Oracle {
     /// Watches from now on, over a client that no fault befalls.
-    pub(crate) fn watch(client: &kube::Client, namespace: &str) -> Self {
+    pub(crate) fn watch(client: &kube::Client, namespace: Option<&str>) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
-        let resources = follow(Api::namespaced(client.clone(), namespace), seen.clone(), Seen::resource);
-        let secrets = follow(Api::namespaced(client.clone(), namespace), seen.clone(), Seen::secret);
+        let resources = follow(of(client, namespace), seen.clone(), Seen::resource);
+        let secrets = follow(of(client, namespace), seen.clone(), Seen::secret);
         Self { seen, watches: [tokio::spawn(resources), tokio::spawn(secrets)] }
     }
 
@@ -88,6 +88,16 @@ impl Oracle {
 impl Drop for Oracle {
     fn drop(&mut self) {
         self.watches.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn of<K>(client: &kube::Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::runs_of;
 use crate::subject::{AtRest, Subject};
 use crate::table::{Figures, Table, run_of};
-use crate::world::{GRACE, SOON, World};
+use crate::world::{GRACE, SOON, STEADY, World};
 
 /// Pairs of operators at the same time.
 const WORLDS: usize = 6;
@@ -22,7 +22,10 @@ const WORLDS: usize = 6;
 const AT_ONCE: usize = 16;
 
 /// The Lease, the grace, and what I5 allows after that.
-const RECOVERY: Duration = Duration::from_secs(4 + GRACE.as_secs() + 30);
+const RECOVERY: Duration = Duration::from_secs(8 + GRACE.as_secs() + 30);
+
+/// Long enough for a busy machine to renew it, short enough to wait for its end.
+const LEASE: [&str; 2] = ["--leader-elect-lease-duration=8s", "--leader-elect-renew-deadline=6s"];
 
 /// Names a `libfaketime.so.1`: where it is there, the replicas' clocks stand ten minutes apart.
 const FAKETIME: &str = "SVO_FAKETIME";
@@ -200,7 +203,7 @@ async fn row_29_a_leader_that_is_frozen_and_wakes_sends_nothing() {
     let times = runs_of(300 / Frozen::ALL.len() / 2);
     let worlds = WORLDS.min(times);
     let work = async |share: usize| -> Result<Vec<(String, Result<Figures>)>> {
-        let mut world = World::start(plane, "frozen").await?;
+        let mut world = World::start_with(plane, "frozen", &LEASE).await?;
         let faketime = std::env::var(FAKETIME).unwrap_or_default();
         let skewed = [("LD_PRELOAD", faketime.as_str()), ("FAKETIME", "-10m"), ("DONT_FAKE_MONOTONIC", "1")];
         world.add_replica(&[], if faketime.is_empty() { &[] } else { &skewed }).await?;
@@ -267,7 +270,7 @@ async fn under_two(world: &World<'_>) -> Result<Figures> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_30_two_replicas_that_both_lead() {
     let plane = ControlPlane::shared().await.unwrap();
-    let mut world = World::start(plane, "both").await.unwrap();
+    let mut world = World::start_with(plane, "both", &STEADY).await.unwrap();
     allow_lease(&world, "another-lease").await.unwrap();
     world.add_replica(&["--leader-elect-resource-name=another-lease"], &[]).await.unwrap();
     for replica in world.replicas() {

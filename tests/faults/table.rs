@@ -69,6 +69,11 @@ impl Table {
         self.rows.extend(other.rows);
     }
 
+    /// Whether it has such a row.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.order.iter().any(|row| row == name)
+    }
+
     /// Enters a run of a row.
     pub(crate) fn enter(&mut self, name: &str, outcome: Result<Figures>) {
         let row = self.rows.entry(name.to_owned()).or_default();

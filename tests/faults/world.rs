@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kit::audit::{Audit, Mark};
 use kit::cluster::Namespace;
 use kit::{ControlPlane, Operator, Proxy, Simulator, eventually, install, simulator};
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::await_condition;
 use kube::{Client, Config};
@@ -44,7 +45,7 @@ const TIMEOUT_SECONDS: i32 = 1;
 pub(crate) const CONNECTION: &str = "remote";
 
 /// Its credential.
-const TOKEN: &str = "a-token";
+pub(crate) const TOKEN: &str = "a-token";
 
 /// Long enough for the busiest machine; only a test that fails waits for it.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
@@ -98,6 +99,22 @@ impl<'a> World<'a> {
         secrets: &[Value],
     ) -> Result<Self> {
         let namespace = plane.namespace(prefix).await?;
+        let watched = format!("watchNamespaces={{{namespace}}}");
+        Self::start_in(plane, namespace, Some(watched), args, secrets).await
+    }
+
+    /// Starts one that works in all namespaces: on a control plane that nobody else uses at the time.
+    pub(crate) async fn start_everywhere(plane: &'a ControlPlane, prefix: &str) -> Result<Self> {
+        Self::start_in(plane, plane.namespace(prefix).await?, None, &STEADY, &[]).await
+    }
+
+    async fn start_in(
+        plane: &'a ControlPlane,
+        namespace: Namespace,
+        watched: Option<String>,
+        args: &[&str],
+        secrets: &[Value],
+    ) -> Result<Self> {
         let seed = json!({
             // Somebody at the console is held to no limit.
             "settings": { "max_value_bytes": 4 << 20 },
@@ -107,7 +124,6 @@ impl<'a> World<'a> {
         let simulator = Simulator::start(plane.run_dir(), &seed.to_string(), simulator::Options::default()).await?;
         let simulator = Arc::new(simulator);
         let values = [
-            format!("watchNamespaces={{{namespace}}}"),
             format!("endpoints.allowed={{{}}}", simulator.url()),
             "endpoints.allowInsecure=true".to_owned(),
             format!("remoteSettleTime={}s", SETTLE.as_secs()),
@@ -116,22 +132,18 @@ impl<'a> World<'a> {
             "leaderElection.renewDeadline=3s".to_owned(),
             "leaderElection.retryPeriod=500ms".to_owned(),
         ];
-        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let values: Vec<&str> = values.iter().chain(&watched).map(String::as_str).collect();
         let installed = install::chart(plane, &namespace, &values).await?;
         let proxy = Proxy::start(plane).await?;
         let mut options = installed.operator();
         options.kubeconfig = proxy.kubeconfig(&installed.kubeconfig)?;
-        for arg in args {
-            let flag = arg.split_once('=').map_or(*arg, |(flag, _)| flag);
-            options.args.retain(|given| given.split_once('=').is_none_or(|(given, _)| given != flag));
-            options.args.push((*arg).to_owned());
-        }
+        let options = with_args(options, args);
         let operator = Operator::start(plane.run_dir(), &options).await?;
         let client = client(plane).await?;
         let world = Self {
             operator,
             others: Vec::new(),
-            oracle: Oracle::watch(&client, &namespace),
+            oracle: Oracle::watch(&client, watched.as_ref().map(|_| &*namespace)),
             journal: Journal::follow(Arc::clone(&simulator)),
             simulator,
             proxy,
@@ -149,12 +161,7 @@ impl<'a> World<'a> {
     /// Starts another replica, with arguments in place of the chart's and more environment variables, and waits until it
     /// is ready.
     pub(crate) async fn add_replica(&mut self, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
-        let mut options = self.options.clone();
-        for arg in args {
-            let (flag, _) = arg.split_once('=').context("--flag=value")?;
-            options.args.retain(|old| old.split('=').next() != Some(flag));
-            options.args.push((*arg).to_owned());
-        }
+        let mut options = with_args(self.options.clone(), args);
         options.env.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         self.others.push(Operator::start(self.plane.run_dir(), &options).await?);
         Ok(())
@@ -167,18 +174,23 @@ impl<'a> World<'a> {
 
     /// Makes a connection, and its credential in a Secret of the same name.
     pub(crate) async fn connect(&self, name: &str, token: &str) -> Result<()> {
+        self.connect_in(&self.namespace, name, token).await
+    }
+
+    /// The same in another namespace.
+    pub(crate) async fn connect_in(&self, namespace: &str, name: &str, token: &str) -> Result<()> {
         let credential = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": { "token": token },
         });
-        self.create::<Secret>(credential).await?;
-        self.create::<AbejaConnection>(json!({
+        self.create_in::<Secret>(namespace, credential).await?;
+        let connection = json!({
             "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "AbejaConnection", "metadata": { "name": name },
             "spec": {
                 "url": self.simulator.url(), "organizationId": ORGANIZATION, "timeoutSeconds": TIMEOUT_SECONDS,
                 "auth": { "token": { "secretRef": { "name": name } } },
             },
-        }))
-        .await
+        });
+        self.create_in::<AbejaConnection>(namespace, connection).await
     }
 
     /// The API of a kind in the world's namespace, as the administrator.
@@ -198,7 +210,20 @@ impl<'a> World<'a> {
             + Clone
             + std::fmt::Debug,
     {
-        self.api::<K>().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        self.create_in::<K>(&self.namespace, object).await
+    }
+
+    /// Creates an object in another namespace.
+    pub(crate) async fn create_in<K>(&self, namespace: &str, object: Value) -> Result<()>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + serde::de::DeserializeOwned
+            + serde::Serialize
+            + Clone
+            + std::fmt::Debug,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
         Ok(())
     }
 
@@ -305,6 +330,15 @@ impl<'a> World<'a> {
         Ok(line.trim_matches(|c: char| !c.is_ascii_digit()).parse()?)
     }
 
+    /// Takes the Lease away, as somebody would who knows that its holder is dead: a successor need not wait.
+    pub(crate) async fn clear_lease(&self) -> Result<()> {
+        let leases = self.api::<Lease>();
+        for lease in leases.list(&ListParams::default()).await?.items {
+            leases.delete(&lease.metadata.name.unwrap_or_default(), &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the operator has asked for this secret `times` times from now on.
     pub(crate) async fn refreshes(&self, secret: &str, times: usize) -> Result<()> {
         let before = self.journal.of(secret).await?.len();
@@ -395,6 +429,16 @@ fn failure(cr: &SecretVersion) -> Option<(&str, &str)> {
     let conditions = &cr.status.as_ref()?.conditions;
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "False")?;
     Some((&ready.reason, &ready.message))
+}
+
+/// Arguments that win over those that are there.
+fn with_args(mut options: kit::operator::Options, args: &[&str]) -> kit::operator::Options {
+    for arg in args {
+        let flag = arg.split_once('=').map_or(*arg, |(flag, _)| flag);
+        options.args.retain(|given| given.split_once('=').is_none_or(|(given, _)| given != flag));
+        options.args.push((*arg).to_owned());
+    }
+    options
 }
 
 /// A client of the administrator.

@@ -39,6 +39,9 @@ fn a_lost_or_edited_target_is_repaired() {
         world.target = broken;
         world.settle();
         assert_eq!(world.target_value(), Some("a"));
+        // By the record the Secret is found again when another one is asked for.
+        let recorded = world.status().target.and_then(|target| target.uid);
+        assert_eq!(recorded, Some(world.target_uid()));
     }
     assert_eq!(world.values(), ["a"]);
 }

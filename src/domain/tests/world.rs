@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) kube_writes: usize,
     late: Vec<(Duration, String)>,
     target_writes: u64,
+    /// How often it was made: each is another object.
+    targets_made: u64,
     next_number: i64,
     next_intent: u64,
     memory: Remembered,
@@ -173,6 +175,7 @@ impl World {
             kube_writes: 0,
             late: Vec::new(),
             target_writes: 0,
+            targets_made: 0,
             next_number: 1,
             next_intent: 1,
             memory: Remembered::default(),
@@ -238,6 +241,15 @@ impl World {
 
     pub(super) fn target_value(&self) -> Option<&str> {
         self.target.as_ref().map(|t| t.0.as_str())
+    }
+
+    fn target_object(&self, version: u64) -> ObjectSeen {
+        // It is named like the resource.
+        ObjectSeen { uid: Some(self.target_uid()), ..object("db", version) }
+    }
+
+    pub(super) fn target_uid(&self) -> String {
+        format!("uid-db-{}", self.targets_made)
     }
 
     pub(super) fn count(&self, effect: &str) -> usize {
@@ -379,7 +391,7 @@ impl World {
             served_elsewhere: self.served_elsewhere.clone(),
             namespace_terminating: false,
             source_meta: self.source.as_ref().map_or(Meta::Absent, |_| Meta::Present(self.source_object())),
-            target_meta: self.target.as_ref().map_or(Meta::Absent, |(_, n)| Meta::Present(object("target", *n))),
+            target_meta: self.target.as_ref().map_or(Meta::Absent, |(_, n)| Meta::Present(self.target_object(*n))),
             memory: self.remembered(),
             settings: Settings { settle: SETTLE },
             fresh_id: format!("intent-{}", self.next_intent),
@@ -477,8 +489,8 @@ impl World {
                 let sight = match (wanted, &self.target) {
                     (None, _) => TargetSight::NotServed,
                     (Some(_), None) => TargetSight::Absent,
-                    (Some(v), Some((have, n))) if v.value == *have => TargetSight::Matches(object("target", *n)),
-                    (Some(_), Some((_, n))) => TargetSight::Differs(object("target", *n)),
+                    (Some(v), Some((have, n))) if v.value == *have => TargetSight::Matches(self.target_object(*n)),
+                    (Some(_), Some((_, n))) => TargetSight::Differs(self.target_object(*n)),
                 };
                 o.seen.target = Some((version_id, sight));
             }
@@ -569,9 +581,10 @@ impl World {
                 assert_ne!(policy, CreationPolicy::None);
                 let value = self.remote.iter().find(|v| v.id == version_id).map(|v| v.value.clone());
                 self.target_writes += 1;
+                self.targets_made += u64::from(self.target.is_none());
                 self.kube_writes += 1;
                 self.target = Some((value.expect("only what is served is written"), self.target_writes));
-                let written = object("target", self.target_writes);
+                let written = self.target_object(self.target_writes);
                 self.memory.target_checked = Some(written.clone());
                 o.target_meta = Meta::Present(written.clone());
                 o.seen.target_written = Some(written.clone());
@@ -636,8 +649,6 @@ impl World {
 }
 
 fn object(name: &str, version: u64) -> ObjectSeen {
-    // The target is named like the resource.
-    let name = if name == "target" { "db" } else { name };
     ObjectSeen { name: name.into(), uid: Some(format!("uid-{name}")), resource_version: Some(version.to_string()) }
 }
 
