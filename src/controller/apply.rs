@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, Patch, Preconditions};
+use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -68,19 +68,12 @@ async fn tell(pass: &Pass<'_>, event: Event) {
 }
 
 async fn finalizer(pass: &mut Pass<'_>, wanted: bool) -> Result<(), Error> {
-    let meta = &pass.observed.cr.metadata;
-    let body = patch::finalizer(meta, wanted);
-    match pass.api().patch(pass.name(), &patch::params(), &Patch::Merge(&body)).await {
-        Ok(cr) => {
-            if wanted {
-                lock(&pass.memory).finalizer_is_fresh = true;
-            }
-            pass.set_cr(cr, true);
-            Ok(())
-        }
-        Err(kube::Error::Api(status)) if status.code == 404 => Err(Error::Gone),
-        Err(error) => Err(Error::kube("writing the finalizer", error)),
+    let cr = pass.patch("writing the finalizer", None, |meta| patch::finalizer(meta, wanted)).await?;
+    if wanted {
+        lock(&pass.memory).finalizer_is_fresh = true;
     }
+    pass.set_cr(cr, true);
+    Ok(())
 }
 
 /// Makes an intent durable. Only what came back as it was sent counts.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Resource;
-use kube::api::{Api, Patch};
+use kube::api::{Api, ObjectMeta, Patch};
 use kube::runtime::controller::Action;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -34,6 +34,9 @@ use super::{apply, look, patch};
 
 /// More steps than any pass takes: the longest, a first create that replaces an intent, takes under twenty.
 const MAX_STEPS: usize = 60;
+
+/// How often a write is tried whose resource others write, too.
+const MAX_TRIES: usize = 5;
 
 /// How long a connection may take to be looked into before its resources say so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -406,18 +409,44 @@ impl<'a> Pass<'a> {
         wanted: &crate::api::v1alpha1::SecretVersionStatus,
     ) -> Result<bool, Error> {
         let old = self.observed.cr.status.clone().unwrap_or_default();
-        let Some(body) = patch::status(&old, wanted, &self.observed.cr.metadata) else { return Ok(true) };
-        let api = self.api();
-        let written = api.patch_status(self.name(), &patch::params(), &Patch::Merge(&body)).await;
-        let written = match written {
-            Ok(written) => written,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
-            Err(error) => return Err(Error::kube("writing the status", error)),
-        };
+        if patch::status(&old, wanted, &self.observed.cr.metadata).is_none() {
+            return Ok(true);
+        }
+        let body = |meta: &ObjectMeta| patch::status(&old, wanted, meta).unwrap_or_default();
+        let written = self.patch("writing the status", Some("status"), body).await?;
         let held = written.status.as_ref() == Some(wanted);
         self.ctx.tell_transition(&written, &old.conditions, &wanted.conditions).await;
         self.set_cr(written, true);
         Ok(held)
+    }
+
+    /// Sends a patch that holds for the resource as it was seen. Where others write all the time what is no concern of the
+    /// rules, it holds for the resource as it is now: else none would ever be in time.
+    pub(super) async fn patch(
+        &mut self,
+        op: &'static str,
+        subresource: Option<&str>,
+        body: impl Fn(&ObjectMeta) -> serde_json::Value,
+    ) -> Result<SecretVersion, Error> {
+        let (api, name) = (self.api(), self.name().to_owned());
+        let mut tries = 1;
+        loop {
+            let patch = Patch::Merge(body(&self.observed.cr.metadata));
+            let answer = match subresource {
+                Some(subresource) => api.patch_subresource(subresource, &name, &patch::params(), &patch).await,
+                None => api.patch(&name, &patch::params(), &patch).await,
+            };
+            match answer {
+                Ok(written) => return Ok(written),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
+                Err(kube::Error::Api(status)) if status.is_conflict() && tries < MAX_TRIES => tries += 1,
+                Err(error) => return Err(Error::kube(op, error)),
+            }
+            match api.get_opt(&name).await.map_err(|error| Error::kube(op, error))? {
+                Some(now) if patch::alike(&now, &self.observed.cr) => self.observed.cr = now,
+                _ => return Err(Error::Conflict),
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::api::FINALIZER;
+use crate::api::v1alpha1::SecretVersion;
+use crate::api::{FINALIZER, GROUP};
 
 /// The field manager of everything that is written.
 pub(super) const FIELD_MANAGER: &str = "secret-version-operator";
@@ -29,6 +30,20 @@ pub(super) fn finalizer(meta: &ObjectMeta, wanted: bool) -> Value {
     let others = meta.finalizers.iter().flatten().map(String::as_str).filter(|f| *f != FINALIZER);
     let finalizers: Vec<&str> = others.chain(wanted.then_some(FINALIZER)).collect();
     json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers}})
+}
+
+/// Whether two states of a resource differ, if at all, only in what the rules never look at: labels, the annotations of
+/// others, and whose field is whose.
+pub(super) fn alike(one: &SecretVersion, other: &SecretVersion) -> bool {
+    let bare = |cr: &SecretVersion| {
+        let mut cr = cr.clone();
+        let meta = &mut cr.metadata;
+        (meta.resource_version, meta.managed_fields, meta.labels) = (None, None, None);
+        let annotations = meta.annotations.take().unwrap_or_default();
+        meta.annotations = Some(annotations.into_iter().filter(|(key, _)| key.starts_with(GROUP)).collect());
+        cr
+    };
+    bare(one) == bare(other)
 }
 
 fn to_value<T: Serialize>(value: &T) -> Value {
@@ -56,6 +71,34 @@ fn difference(old: &Value, new: &Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_write_is_no_concern_and_everything_else_is() {
+        let one = json!({
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion",
+            "metadata": {"name": "a", "uid": "u", "resourceVersion": "1", "generation": 1, "finalizers": [FINALIZER]},
+            "spec": {"connectionRef": {"kind": "AbejaConnection", "name": "c"}, "remoteRef": {"secretId": "1"}},
+            "status": {"versionId": "v1"},
+        });
+        for (pointer, value, expected) in [
+            ("/metadata/resourceVersion", json!("2"), true),
+            ("/metadata/labels", json!({"a": "b"}), true),
+            ("/metadata/annotations", json!({"a": "b"}), true),
+            ("/metadata/annotations", json!({crate::api::RECONCILE_REQUESTED_AT: "now"}), false),
+            ("/metadata/uid", json!("w"), false),
+            ("/metadata/generation", json!(2), false),
+            ("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"), false),
+            ("/metadata/finalizers", json!([FINALIZER, "another"]), false),
+            ("/spec/remoteRef/secretId", json!("2"), false),
+            ("/status/versionId", json!("v2"), false),
+        ] {
+            let mut other = one.clone();
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            other.pointer_mut(parent).unwrap()[field] = value;
+            let read = |value: &Value| serde_json::from_value::<SecretVersion>(value.clone()).unwrap();
+            assert_eq!(alike(&read(&one), &read(&other)), expected, "{pointer}");
+        }
+    }
 
     #[test]
     fn only_what_differs_is_sent_and_what_went_is_null() {

@@ -202,6 +202,9 @@ fn on_target(beat: usize) -> Value {
 async fn beside_a_rival(world: &World<'_>, subject: &mut Subject) -> Result<Figures> {
     let (resources, secrets) = (world.api::<SecretVersion>(), world.api::<Secret>());
     let (name, stop) = (subject.name.clone(), AtomicBool::new(false));
+    // Between what was read and what is written for it, the rival has always been there.
+    let slow = json!({ "delay": { "at": "after_commit", "duration": "400ms" } });
+    world.fault("list_versions", &subject.secret_id, None, &slow).await?;
     subject.apply(world).await?;
     let life = async {
         let lived = async {
