@@ -65,8 +65,19 @@ impl Table {
 
     /// Takes in the rows of another.
     pub(crate) fn append(&mut self, other: Self) {
-        self.order.extend(other.order);
-        self.rows.extend(other.rows);
+        for name in other.order {
+            if !self.order.contains(&name) {
+                self.order.push(name);
+            }
+        }
+        for (name, Row { runs, sum, violations }) in other.rows {
+            let row = self.rows.entry(name).or_default();
+            row.runs += runs;
+            row.sum.changes += sum.changes;
+            row.sum.versions += sum.versions;
+            row.sum.posts += sum.posts;
+            row.violations.extend(violations);
+        }
     }
 
     /// Whether it has such a row.

@@ -52,7 +52,7 @@ pub(crate) const SOON: Duration = Duration::from_mins(2);
 
 /// Arguments of an operator that keeps its Lease through all that befalls a busy machine: where its end is no part of a row.
 pub(crate) const STEADY: [&str; 3] =
-    ["--leader-elect-lease-duration=90s", "--leader-elect-renew-deadline=75s", "--leader-elect-retry-period=2s"];
+    ["--leader-elect-lease-duration=300s", "--leader-elect-renew-deadline=240s", "--leader-elect-retry-period=2s"];
 
 /// How often what was done to which object.
 pub(crate) type Writes = BTreeMap<String, BTreeMap<String, usize>>;
