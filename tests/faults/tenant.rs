@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use crate::journal::Entry;
 use crate::subject::{CANARY, REFRESH, is_ready};
-use crate::world::{CONNECTION, TOKEN, World};
+use crate::world::{CONNECTION, SOON, TOKEN, World};
 
 /// The name of each tenant's resource, and of its target.
 pub(crate) const NAME: &str = "db";
@@ -114,7 +114,7 @@ impl<'a> Tenant<'a> {
 
     /// Waits until the resource is ready with so many versions in its record.
     pub(crate) async fn ready(&self, versions: usize) -> Result<()> {
-        let ready = eventually(crate::world::SOON, "the resource is ready", async || {
+        let ready = eventually(SOON, "the resource is ready", async || {
             let cr = self.resource().await?.context("there is none")?;
             let recorded = cr.status.as_ref().map_or(0, |status| status.history.len());
             ensure!(is_ready(&cr) && recorded == versions, "{}", serde_json::to_string(&cr.status)?);
@@ -123,15 +123,17 @@ impl<'a> Tenant<'a> {
         ready.await
     }
 
-    /// Waits until the resource has a condition with this reason, and gives its message.
-    pub(crate) async fn says(&self, reason: &str, within: Duration) -> Result<String> {
-        let said = eventually(within, "the resource says why", async || {
+    /// Waits until the resource has a condition with this reason whose message has this part.
+    pub(crate) async fn says(&self, reason: &str, part: &str) -> Result<()> {
+        let said = eventually(SOON, "the resource says why, and what to do", async || {
             let cr = self.resource().await?.context("there is none")?;
             let conditions = cr.status.map(|status| status.conditions).unwrap_or_default();
-            let found = conditions.iter().find(|condition| condition.reason == reason);
-            found.map(|condition| condition.message.clone()).with_context(|| format!("{conditions:?}"))
+            let found =
+                conditions.iter().any(|condition| condition.reason == reason && condition.message.contains(part));
+            ensure!(found, "{conditions:?}");
+            Ok(())
         });
-        said.await.with_context(|| reason.to_owned())
+        said.await.with_context(|| format!("{reason}: {part}"))
     }
 
     /// Deletes one of its parts, and waits for nothing.
