@@ -18,7 +18,7 @@ use crate::remote;
 use super::error::{Error, in_words, remote_trouble};
 use super::look;
 use super::memory::{FateAt, lock};
-use super::pass::Pass;
+use super::pass::{Pass, fresh_id};
 use super::patch;
 use super::target;
 
@@ -27,21 +27,18 @@ pub(super) async fn apply(pass: &mut Pass<'_>, effect: Effect) -> Result<(), Err
     match effect {
         Effect::AddFinalizer => finalizer(pass, true).await,
         Effect::RemoveFinalizer { events } => {
-            let reference = pass.observed.cr.object_ref(&());
+            tell_all(pass, events).await;
             finalizer(pass, false).await?;
-            for event in &events {
-                warn!(reason = event.reason.as_str(), "{}", event.note);
-                pass.ctx.tell(&reference, event).await;
-            }
             Err(Error::Gone)
         }
-        Effect::WriteIntent(status) => intent(pass, &status).await,
+        Effect::WriteIntent { status, events } => {
+            tell_all(pass, events).await;
+            intent(pass, &status).await
+        }
         Effect::WriteStatus { status, events } => {
+            tell_all(pass, events).await;
             if !pass.write_status(&status).await? {
                 not_persisted(pass);
-            }
-            for event in events {
-                tell(pass, event).await;
             }
             Ok(())
         }
@@ -62,8 +59,20 @@ pub(super) async fn apply(pass: &mut Pass<'_>, effect: Effect) -> Result<(), Err
     }
 }
 
+/// Tells of what a write is about to settle. Told first and written then, it may be told twice, and never not at all: once
+/// written, nothing remembers that it is to be told.
+async fn tell_all(pass: &Pass<'_>, events: Vec<Event>) {
+    for event in events {
+        tell(pass, event).await;
+    }
+}
+
 async fn tell(pass: &Pass<'_>, event: Event) {
-    info!(reason = event.reason.as_str(), "{}", event.note);
+    if event.warning {
+        warn!(reason = event.reason.as_str(), "{}", event.note);
+    } else {
+        info!(reason = event.reason.as_str(), "{}", event.note);
+    }
     pass.ctx.tell(&pass.observed.cr.object_ref(&()), &event).await;
 }
 
@@ -82,6 +91,8 @@ async fn intent(pass: &mut Pass<'_>, status: &SecretVersionStatus) -> Result<(),
     pass.intent_began = Some(Instant::now());
     pass.ctx.places.claim(&place, &intent.uid);
     lock(&pass.memory).intent = Some((intent.id.clone(), FateAt::NotSent));
+    // Should this pass write another, it must not be taken for this one.
+    pass.observed.fresh_id = fresh_id(pass.ctx);
     if pass.write_status(status).await? {
         lock(&pass.memory).intent = Some((intent.id.clone(), FateAt::Fresh));
         pass.remember();

@@ -138,12 +138,14 @@ async fn name_of(pass: &mut Pass<'_>, name: &str) {
 async fn versions(pass: &mut Pass<'_>, values: bool) {
     let (Some((remote, organization)), Some(place)) = (remote(pass), pass.place()) else { return };
     let asked = if values { Values::Include } else { Values::Omit };
+    let asked_at = Instant::now();
     match remote.list_versions(&organization, &place.secret_id, asked).await {
         Ok(listed) => {
             let mut all: Vec<Version> = listed.into_iter().map(|v| take_in(pass, v)).collect();
             all.sort_by_key(|v| v.number);
-            note_missing(pass, &all);
+            pass.listed_at = Some(asked_at);
             pass.observed.seen.versions = Some(Versions { values, all });
+            note_missing(pass);
             pass.compare();
         }
         Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
@@ -151,8 +153,9 @@ async fn versions(pass: &mut Pass<'_>, values: bool) {
 }
 
 /// Notes since when lists lack which recorded ids.
-fn note_missing(pass: &mut Pass<'_>, all: &[Version]) {
+fn note_missing(pass: &mut Pass<'_>) {
     let now = Instant::now();
+    let all = pass.observed.seen.versions.as_ref().map_or(&[][..], |v| v.all.as_slice());
     let recorded: Vec<String> =
         pass.observed.cr.status.iter().flat_map(|s| &s.history).map(|r| r.version_id.clone()).collect();
     {

@@ -55,6 +55,8 @@ pub(super) struct Pass<'a> {
     pub values: HashMap<String, ServedValue>,
     /// The source's bytes, read in this pass.
     pub source: Option<(SecretBytes, ObjectSeen)>,
+    /// When the list was asked for that this pass decides on.
+    pub listed_at: Option<Instant>,
     /// When the intent was begun.
     pub intent_began: Option<Instant>,
     /// The target's metadata, read in this pass.
@@ -137,7 +139,7 @@ impl<'a> Pass<'a> {
             target_meta,
             memory: seen_memory,
             settings: Settings { settle: ctx.settle },
-            fresh_id: format!("{:016x}{:016x}", ctx.host.random(), ctx.host.random()),
+            fresh_id: fresh_id(ctx),
             seen: Seen::default(),
             cr,
         };
@@ -157,6 +159,7 @@ impl<'a> Pass<'a> {
             remote: view.client,
             values: HashMap::new(),
             source: None,
+            listed_at: None,
             intent_began: None,
             target: None,
             read_target: false,
@@ -356,9 +359,11 @@ impl<'a> Pass<'a> {
         self.compare();
     }
 
-    /// The rules' view of the memory, after the memory changed.
+    /// The rules' view of the memory, after the memory changed. Where this pass decides on a list, ages are those of when it was
+    /// asked for: what it lacks had only so long to show, however late it came.
     pub(super) fn remember(&mut self) {
-        self.observed.memory = lock(&self.memory).observe(Instant::now());
+        let listed = self.listed_at.filter(|_| self.observed.seen.versions.is_some());
+        self.observed.memory = lock(&self.memory).observe(listed.unwrap_or_else(Instant::now));
     }
 
     /// Compares the source and every listed version with what the resource records.
@@ -448,6 +453,11 @@ impl<'a> Pass<'a> {
             }
         }
     }
+}
+
+/// An id that no other intent has.
+pub(super) fn fresh_id(ctx: &Ctx) -> String {
+    format!("{:016x}{:016x}", ctx.host.random(), ctx.host.random())
 }
 
 /// Times in conditions have no fractions, so what is written must have none, or it would differ from what is read.

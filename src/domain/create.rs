@@ -125,7 +125,7 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
     if let Some(version) = newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
         return reference(o, place, version, None, (digest, object), events);
     }
-    write_intent(o, access, place, baseline(&versions.all), digest, 1)
+    write_intent(o, access, place, baseline(&versions.all), (digest, 1), events)
 }
 
 /// An intent is open: send it if it is fresh, else find out what became of it.
@@ -204,7 +204,7 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
             Sight::Different if *is_last == Sight::Equal => withdraw(o),
             Sight::Different => match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
                 Some(version) => reference(o, place, version, Some(&intent.id), (digest, object), Vec::new()),
-                None => write_intent(o, access, place, baseline(&versions.all), digest, 1),
+                None => write_intent(o, access, place, baseline(&versions.all), (digest, 1), Vec::new()),
             },
             Sight::Unknown => rest_remote(
                 o,
@@ -235,7 +235,7 @@ fn send_again(o: &Observed, access: &Access, place: &Place, intent: &Intent, dig
         (true, _) => intent.attempts + 1,
         (false, _) => intent.attempts,
     };
-    write_intent(o, access, place, intent.baseline.clone(), digest, attempts)
+    write_intent(o, access, place, intent.baseline.clone(), (digest, attempts), Vec::new())
 }
 
 /// The source is back to what the last carried-through change made of it, and nothing came of the one between.
@@ -288,7 +288,14 @@ pub(super) fn finalizer(o: &Observed, access: &Access) -> Option<Step> {
     Some(if o.live { Step::Do(Effect::AddFinalizer) } else { Step::Look(Look::Live) })
 }
 
-fn write_intent(o: &Observed, access: &Access, place: &Place, baseline: Baseline, digest: &str, attempts: i64) -> Step {
+fn write_intent(
+    o: &Observed,
+    access: &Access,
+    place: &Place,
+    baseline: Baseline,
+    (digest, attempts): (&str, i64),
+    events: Vec<Event>,
+) -> Step {
     if let Some(step) = finalizer(o, access) {
         return step;
     }
@@ -317,7 +324,7 @@ fn write_intent(o: &Observed, access: &Access, place: &Place, baseline: Baseline
     });
     let problem = Problem::passing(Reason::Progressing, "a version is being created");
     let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
-    Step::Do(Effect::WriteIntent(Box::new(settled(o, next, &verdict))))
+    Step::Do(Effect::WriteIntent { status: Box::new(settled(o, next, &verdict)), events })
 }
 
 fn rest_rejected(o: &Observed, failure: &SendFailure) -> Step {

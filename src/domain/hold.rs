@@ -34,7 +34,7 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Optio
     let wanted = o.cr.spec.state.unwrap_or(VersionState::Active);
     let current = o.seen.find(&id);
     match (&o.seen.versions, current) {
-        (Some(_), None) => return lacking(o, &id),
+        (Some(_), None) => return lacking(o, place, &id),
         (Some(_), Some(version)) if version.state != wanted => {
             if wanted == VersionState::Inactive && status.origin != Some(Origin::Created) {
                 let message = "the version was found at the remote, not created here, so it is not deactivated; remove \
@@ -116,7 +116,7 @@ fn must_ask_remote(o: &Observed) -> bool {
 }
 
 /// The recorded version is not in the list: not yet shown, or gone.
-fn lacking(o: &Observed, id: &str) -> Step {
+fn lacking(o: &Observed, place: &Place, id: &str) -> Step {
     match create::missing(o, &[id]) {
         // Lists may lag for the settle time: until that is over nothing is known to have changed, so nothing is said.
         Some(Step::Rest(waiting)) if was_ready(o) && !forced(o) => {
@@ -131,7 +131,12 @@ fn lacking(o: &Observed, id: &str) -> Step {
             "version {id} was created by this resource and is gone at the remote; its value stays in use here until the \
              source changes"
         );
-        return rest_remote(o, Problem::stalled(Reason::VersionGone, message));
+        if let Some(step) = twins::compare(o, place) {
+            return step;
+        }
+        let problem = Problem::stalled(Reason::VersionGone, message);
+        let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
+        return rest(o, next, &verdict, twins::events(o, place));
     }
     next.history.retain(|r| r.version_id != id);
     (next.version_id, next.version, next.state, next.updated_at) = (None, None, None, None);

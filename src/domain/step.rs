@@ -55,16 +55,21 @@ pub enum Effect {
     AddFinalizer,
     /// Take our finalizer off the resource: the last act.
     RemoveFinalizer {
-        /// What to tell people once it is off.
+        /// What to tell people before it is off.
         events: Vec<Event>,
     },
     /// Write an intent: a status in which `create` is new. Must be durable before anything is sent.
-    WriteIntent(Box<SecretVersionStatus>),
+    WriteIntent {
+        /// The status.
+        status: Box<SecretVersionStatus>,
+        /// What to tell people before it is written: after it nothing would remember to.
+        events: Vec<Event>,
+    },
     /// Write a status between other effects.
     WriteStatus {
         /// The status.
         status: Box<SecretVersionStatus>,
-        /// What to tell people once it is written.
+        /// What to tell people before it is written.
         events: Vec<Event>,
     },
     /// Create a version from the source's bytes that this pass read, under the intent with this id.
@@ -106,7 +111,7 @@ impl Effect {
         match self {
             Self::AddFinalizer => "add_finalizer",
             Self::RemoveFinalizer { .. } => "remove_finalizer",
-            Self::WriteIntent(_) => "write_intent",
+            Self::WriteIntent { .. } => "write_intent",
             Self::WriteStatus { .. } => "write_status",
             Self::CreateVersion { .. } => "create_version",
             Self::SetState { .. } => "set_state",

@@ -322,6 +322,31 @@ fn a_late_twin_is_reported_and_left_alone() {
 }
 
 #[test]
+fn a_lost_status_is_told_of_also_where_the_source_has_moved_on() {
+    let mut world = managed();
+    world.settle();
+    world.edit_source("b");
+    world.cr.status = None;
+    world.restart();
+    world.settle();
+    assert_eq!(world.values(), ["a", "b"]);
+    assert!(world.events.iter().any(|e| e.reason.as_str() == "StatusLost" && e.note.contains("v1")));
+}
+
+#[test]
+fn a_late_twin_is_reported_also_where_the_recorded_version_is_gone() {
+    let mut world = managed();
+    world.post = Post::Late(Duration::from_secs(500));
+    world.settle();
+    world.advance(Duration::from_mins(10));
+    world.remote.retain(|v| v.id != "v1");
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!(world.reason(), "VersionGone");
+    assert!(world.events.iter().any(|e| e.reason.as_str() == "LateVersion" && e.note.contains("v2")));
+}
+
+#[test]
 fn the_grace_is_the_window_the_timeouts_and_the_time_to_settle_doubled_with_each_attempt() {
     let observed = managed().observe();
     let after = |attempts| grace(&observed, Duration::from_secs(30), attempts).as_secs();

@@ -549,7 +549,8 @@ impl World {
                 self.exists = false;
                 return true;
             }
-            Effect::WriteIntent(status) => {
+            Effect::WriteIntent { status, events } => {
+                self.events.extend(events);
                 assert!(o.live, "an intent is written on a live view only");
                 self.kube_writes += 1;
                 self.next_intent += 1;
