@@ -13,8 +13,6 @@ pub(crate) enum Flaw {
     None,
     /// A create whose answer was lost is sent again at once.
     BlindRetry,
-    /// What is written does not say what it was made from.
-    NoPrecondition,
     /// A list is not read to its end.
     HalfList,
     /// The time in which nothing may be believed is too short for this remote.
@@ -27,24 +25,13 @@ pub(crate) enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::BlindRetry,
-        Self::NoPrecondition,
-        Self::HalfList,
-        Self::ShortGrace,
-        Self::LeaseNotHeeded,
-        Self::NoFinalizer,
-    ];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::BlindRetry, Self::HalfList, Self::ShortGrace, Self::LeaseNotHeeded, Self::NoFinalizer];
 
     /// The body that a patch is sent with.
     pub(crate) fn patch(self, path: &str, body: Bytes) -> Bytes {
         let ours = path.contains("/secretversions/");
         match self {
-            Self::NoPrecondition if ours => changed(&body, |patch| {
-                if let Some(metadata) = patch["metadata"].as_object_mut() {
-                    metadata.remove("resourceVersion");
-                }
-            }),
             Self::NoFinalizer if ours && !path.ends_with("/status") => changed(&body, |patch| {
                 if let Some(metadata) = patch["metadata"].as_object_mut() {
                     metadata.remove("finalizers");
@@ -58,7 +45,7 @@ impl Flaw {
     pub(crate) fn action(self, action: &Action) -> Action {
         match action {
             Action::LateCommit(late) if self == Self::ShortGrace => {
-                Action::LateCommit(LateCommitFault { after: Span(10 * SETTLE), ..late.clone() })
+                Action::LateCommit(LateCommitFault { after: Span(4 * SETTLE), ..late.clone() })
             }
             other => other.clone(),
         }

@@ -8,7 +8,7 @@
 //! SVO_SIM_SEED=17 cargo test --test simulation replay -- --nocapture
 //! ```
 //!
-//! `SVO_SIM_RUNS=100000` lives through as many worlds, `SVO_SIM_FROM` says which is the first.
+//! `SVO_SIM_FLAW=BlindRetry` beside it shows it with a bug put in, one of [`Flaw::ALL`]. `SVO_SIM_RUNS=100000` lives through as many worlds, `SVO_SIM_FROM` says which is the first.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the course of a world is what a person runs it for")]
@@ -32,10 +32,10 @@ use flaw::Flaw;
 use run::{Run, simulate, simulate_with};
 
 /// Worlds that every run of the tests goes through.
-const FEW: u64 = 100;
+const FEW: u64 = 40;
 
 /// In how many a flaw has to show.
-const WORLDS_FOR_A_FLAW: u64 = 200;
+const WORLDS_FOR_A_FLAW: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -97,7 +97,9 @@ fn a_flaw_is_found() {
 #[test]
 fn replay() {
     let Some(seed) = number("SVO_SIM_SEED") else { return };
-    let run = simulate(seed);
+    let wanted = std::env::var("SVO_SIM_FLAW").unwrap_or_default();
+    let flaw = Flaw::ALL.into_iter().find(|flaw| format!("{flaw:?}") == wanted);
+    let run = simulate_with(seed, flaw.unwrap_or_default());
     println!("{}", run.story());
     assert!(run.violations.is_empty(), "seed {seed}: {}", run.violations.join("\n"));
 }
