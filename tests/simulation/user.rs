@@ -87,7 +87,7 @@ impl User {
             Act::Kill(p) => self.world.lives()[*p].iter().for_each(|life| life.kill()),
             Act::Stop(p) => self.world.lives()[*p].iter().for_each(|life| life.stop.cancel()),
             Act::StallLease(p, millis) => {
-                let until = self.world.network.now() + millis;
+                let until = (self.world.network.now() + millis).min(self.world.weather.until);
                 self.world.lives()[*p].iter().for_each(|life| life.lease_stalled.store(until, Ordering::Relaxed));
             }
             Act::Clock(p, off) => {

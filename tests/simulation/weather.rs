@@ -95,7 +95,8 @@ impl Weather {
             4 => Kube::CutBefore,
             5 => Kube::CutAfter,
             _ => {
-                let longest = [1000, 4000, 30_000][rng.usize(..3)];
+                // Over when the faults are.
+                let longest = [1000, 4000, 30_000][rng.usize(..3)].min((self.until - now) / 2 + 2);
                 Kube::Slow(rng.u64(1..longest), rng.u64(1..longest))
             }
         }
