@@ -1,10 +1,7 @@
 //! Bugs put in on purpose, between the operator and its world, to see that they are found.
 
-use abeja_simulator::fault::{Action, LateCommitFault, Span};
 use bytes::Bytes;
 use serde_json::Value;
-
-use crate::world::SETTLE;
 
 /// What is wrong with the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,8 +12,6 @@ pub(crate) enum Flaw {
     BlindRetry,
     /// A list is not read to its end.
     HalfList,
-    /// The time in which nothing may be believed is too short for this remote.
-    ShortGrace,
     /// A process that cannot renew its Lease goes on.
     LeaseNotHeeded,
     /// The finalizer is taken for written, and is not.
@@ -25,8 +20,7 @@ pub(crate) enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::BlindRetry, Self::HalfList, Self::ShortGrace, Self::LeaseNotHeeded, Self::NoFinalizer];
+    pub(crate) const ALL: [Self; 4] = [Self::BlindRetry, Self::HalfList, Self::LeaseNotHeeded, Self::NoFinalizer];
 
     /// The body that a patch is sent with.
     pub(crate) fn patch(self, path: &str, body: Bytes) -> Bytes {
@@ -38,16 +32,6 @@ impl Flaw {
                 }
             }),
             _ => body,
-        }
-    }
-
-    /// What befalls a request to the remote.
-    pub(crate) fn action(self, action: &Action) -> Action {
-        match action {
-            Action::LateCommit(late) if self == Self::ShortGrace => {
-                Action::LateCommit(LateCommitFault { after: Span(4 * SETTLE), ..late.clone() })
-            }
-            other => other.clone(),
         }
     }
 

@@ -62,7 +62,7 @@ async fn go(
             life.kill();
             return Err(NoAnswer::Cut);
         }
-        Remote::Strike(action) => strike.action = Some(world.flaw.action(action)),
+        Remote::Strike(action) => strike.action = Some((**action).clone()),
     }
     let answer = match world.simulator.answer(plain(&request), strike).await {
         None => None,
