@@ -104,7 +104,8 @@ async fn live_through(world: &World<'_>, row: &str, gap: Gap, full: usize) {
     table.conclude(row);
     let writes = world.effective_writes().unwrap();
     for subject in &subjects {
-        assert_eq!(writes[&subject.name], writes[&reference.name], "{}", subject.name);
+        let (found, expected) = (&writes[&subject.name], &writes[&reference.name]);
+        assert!(found == expected || world.was_slow_for(&subject.name).unwrap(), "{}: {found:?}", subject.name);
     }
     world.is_clean().await.unwrap();
 }

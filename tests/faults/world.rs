@@ -382,6 +382,13 @@ impl<'a> World<'a> {
         Ok(writes)
     }
 
+    /// Whether the remote did not answer a resource in time, on a busy machine: its status said so, which costs writes.
+    pub(crate) fn was_slow_for(&self, name: &str) -> Result<bool> {
+        let log = std::fs::read_to_string(self.operator.process().log())?;
+        let name = format!("\"name\":\"{name}\"");
+        Ok(log.lines().any(|line| line.contains(&name) && line.contains("\"RemoteUnavailable\"")))
+    }
+
     /// How many writes of the operator were refused because somebody else had written first.
     pub(crate) fn refused_writes(&self) -> Result<usize> {
         Ok(self.writes_since(Mark::default())?.code(409).len())
