@@ -2,7 +2,7 @@
 # and a C compiler; the rest is fetched or built into the user's cache.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate faults lint assets toolchain
+.PHONY: help demo test simulate model faults lint assets toolchain
 
 CARGO ?= cargo
 
@@ -38,6 +38,11 @@ test: toolchain ## Build what is missing and run every test
 
 simulate: toolchain ## Live through 100000 simulated worlds (RUNS=n: that many) and print the seed of any that fails
 	SVO_SIM_RUNS=$(or $(RUNS),100000) $(CARGO) test --workspace --profile simulate --test simulation every_world -- --nocapture
+
+model: toolchain ## Explore the protocol's model in its long form, and break it in every place
+	$(CARGO) build --workspace --bins
+	$(CARGO) run --package protocol-model -- worlds --full
+	$(CARGO) run --package protocol-model -- breaks
 
 faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print what came of it
 	@echo "make faults kills the operator at every effect and has the remote lie to it, $(or $(RUNS),10) times each:"
