@@ -9,6 +9,8 @@ pub struct Faults {
     pub crashes: u8,
     /// The leader loses its Lease and ends with the call that it has begun.
     pub lease_losses: u8,
+    /// Where two processes act at once: passes that the second may begin.
+    pub intrusions: u8,
     /// An answer of the remote to a create does not come.
     pub lost: u8,
     /// A create is refused and nothing comes of it.

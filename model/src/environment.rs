@@ -162,7 +162,8 @@ fn actions_of_process(world: &World, config: &Config, p: u8, process: &Process, 
         match pass {
             None if !acts => {}
             None => {
-                if process.cache[index].exists {
+                let intrudes = intrudes(config, p);
+                if process.cache[index].exists && (!intrudes || world.left.intrusions > 0) {
                     all.push(Action::Begin { process: p, resource, refresh: false });
                     if world.left.refreshes > 0 && process.cache[index].status.conditions[0] == 1 {
                         all.push(Action::Begin { process: p, resource, refresh: true });
@@ -203,6 +204,11 @@ fn actions_of_process(world: &World, config: &Config, p: u8, process: &Process, 
     }
 }
 
+/// Whether a process leads beside another from the beginning.
+fn intrudes(config: &Config, p: u8) -> bool {
+    p > 0 && config.processes > 1
+}
+
 fn flight_of(world: &World, p: u8, resource: u8) -> Option<&Flight> {
     world.flights.iter().find(|f| f.waiting == Some(p) && f.made_for.0 == resource)
 }
@@ -228,6 +234,7 @@ fn apply(world: &mut World, action: Action, config: &Config, rules: &Rules) -> O
     match action {
         Action::Begin { process, resource, refresh } => {
             world.left.refreshes -= u8::from(refresh);
+            world.left.intrusions -= u8::from(intrudes(config, process));
             let mut shell = Shell { world, config, rules, p: index(process), c: index(resource) };
             shell.begin(refresh);
             // With one resource, nothing can come between the cache and the first look at the apiserver.

@@ -107,10 +107,20 @@ fn ids(numbers: Numbers) -> BTreeSet<String> {
     (0..16).filter(|n| numbers & bit(*n) != 0).map(version_id).collect()
 }
 
-/// The versions that events name, and whether one says that more may have been left behind.
+/// The reasons that tell people of a version which no record holds, or holds no longer.
+const TELLING: [Reason; 6] = [
+    Reason::LateVersion,
+    Reason::AmbiguousCreate,
+    Reason::StatusLost,
+    Reason::VersionsRetained,
+    Reason::VersionInUse,
+    Reason::HistoryTruncated,
+];
+
+/// The versions that such events name, and whether one says that more may have been left behind.
 pub(crate) fn told(events: &[Event]) -> (Numbers, bool) {
     let mut numbers = 0;
-    for event in events {
+    for event in events.iter().filter(|event| TELLING.contains(&event.reason)) {
         for word in event.note.split(|c: char| !c.is_ascii_alphanumeric()) {
             if word.len() > 1 && word.starts_with('v') && word[1..].bytes().all(|b| b.is_ascii_digit()) {
                 numbers |= bit(number(word));
