@@ -13,6 +13,9 @@ export ONCE DEMO_KUBECONFIG
 # How often `make faults` runs each row (10), and how many worlds `make simulate` goes through (100000).
 RUNS ?=
 
+# How many tests go at the same time: more than there are cores, because most of them wait for processes.
+export RUST_TEST_THREADS ?= 6
+
 # Says where cargo put the kit, whatever the target folder. Everything is compiled together: built alone the kit would want
 # its dependencies with other features, and so a second time.
 KIT = $$($(CARGO) build --workspace --bins --quiet --message-format=json-render-diagnostics \
@@ -49,7 +52,7 @@ faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print wha
 	@echo "about 15 minutes on two cores, once everything is compiled and the control plane is built."
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
-	SVO_FAULT_RUNS=$(or $(RUNS),10) $(CARGO) test --test faults -- --nocapture --test-threads=1
+	SVO_FAULT_RUNS=$(or $(RUNS),10) $(CARGO) test --workspace --test faults -- --nocapture
 
 lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check

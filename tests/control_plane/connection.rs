@@ -125,13 +125,10 @@ async fn an_endpoint_that_is_not_allowed_is_never_called() {
     let allowed = scene.world.simulator.url();
     let (host, port) = allowed.rsplit_once(':').unwrap();
     let port = format!("{host}:{}", port.parse::<u16>().unwrap() - 1);
-    let path = format!("{allowed}/x");
-    for (name, url, why) in
-        [("public", None, "--allow-endpoint"), ("port", Some(port), "--allow-endpoint"), ("path", Some(path), "a path")]
-    {
+    for (name, url) in [("public", None), ("port", Some(port))] {
         connection(&scene, name, json!({"url": url})).await;
         let message = fails(&scene, name, Reason::EndpointNotAllowed).await;
-        assert!(message.contains(why), "{message}");
+        assert!(message.contains("--allow-endpoint"), "{message}");
         scene.observed(name, &remote, json!({"latest": "Active"}), through(name)).await;
         scene.fails(name, Reason::EndpointNotAllowed).await;
     }
