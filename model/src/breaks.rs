@@ -120,36 +120,21 @@ impl Break {
 }
 
 impl Break {
-    /// Those that no small world shows. Why is in the README.
-    pub const UNSEEN: [Self; 12] = [
-        Self::OneIdPerPass,
-        Self::GraceOfAnyIntent,
-        Self::OutcomeOfOldSourceDropped,
-        Self::LackingListIsComplete,
-        Self::EverythingListedIsJudged,
-        Self::NewBaseline,
-        Self::NoOldestOwner,
-        Self::OwnerDecidedBeforeLock,
-        Self::NoLock,
-        Self::NoOwnClaims,
-        Self::OldCacheAfterLease,
-        Self::NoBaseline,
-    ];
+    /// Those that only the long form of their world shows.
+    pub const LONG: [Self; 2] = [Self::NoOldestOwner, Self::OneIdPerPass];
 
     /// The world that shows it.
     pub fn world(self) -> &'static str {
         match self {
-            Self::NoOldestOwner
-            | Self::OwnerDecidedBeforeLock
-            | Self::NoLock
-            | Self::NoOwnClaims
-            | Self::OldCacheAfterLease => "two resources",
+            Self::OwnerDecidedBeforeLock | Self::NoLock | Self::NoOwnClaims => "two resources",
+            Self::OldCacheAfterLease => "two resources, a crash",
+            Self::NoOldestOwner => "two resources, two leaders",
             Self::UnknownIsDifferent
             | Self::UnknownIsEqual
             | Self::SeveralEqualForbidNothing
-            | Self::NoBaseline
             | Self::FoundIsCreated => "console",
-            Self::UnguardedWrites | Self::NoSendWindow => "two leaders",
+            Self::NoBaseline => "older",
+            Self::UnguardedWrites | Self::NoSendWindow | Self::GraceOfAnyIntent | Self::OneIdPerPass => "two leaders",
             Self::LeadsOn => "lease",
             Self::SourceReadTwice
             | Self::LostIsRefused
@@ -159,11 +144,12 @@ impl Break {
             | Self::BlindRetry
             | Self::AgesOutrunTheList => "crashes",
             Self::StatusLostIsFresh | Self::OnceFreshAlwaysFresh => "status lost",
-            Self::GraceOfAnyIntent | Self::EndlessAttempts | Self::OneIdPerPass => "attempts",
-            Self::NewBaseline | Self::EverythingListedIsJudged => "late",
+            Self::EndlessAttempts => "attempts",
+            Self::NewBaseline => "late and hidden",
+            Self::EverythingListedIsJudged => "late",
             Self::OutcomeOfOldSourceDropped | Self::FirstPageOnly => "source",
             Self::StatusWaitsForTarget => "target",
-            Self::LackingListIsComplete => "lag",
+            Self::LackingListIsComplete => "deletion in a lag",
             Self::ToldAfterwards => "deletion",
         }
     }

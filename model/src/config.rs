@@ -29,6 +29,8 @@ pub struct Faults {
     pub lagging: u8,
     /// A create is committed later than any grace covers.
     pub late: u8,
+    /// The first resource is only created now; nothing tells it from the second in age.
+    pub newcomers: u8,
     /// A status is lost.
     pub status_lost: u8,
     /// A resource is deleted.

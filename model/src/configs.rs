@@ -15,6 +15,7 @@ const NONE: Faults = Faults {
     unserved: 0,
     lagging: 0,
     late: 0,
+    newcomers: 0,
     status_lost: 0,
     deletions: 0,
     key_lost: 0,
@@ -40,7 +41,7 @@ const BASE: Config = Config {
 };
 
 /// Every world.
-pub const ALL: [Config; 16] = [
+pub const ALL: [Config; 21] = [
     Config {
         name: "crashes",
         about: "one process dies anywhere, answers of both sides are lost, creates are refused, the source changes",
@@ -92,8 +93,9 @@ pub const ALL: [Config; 16] = [
         about: "two processes act at once, with no Lease between them: the second for a pass or two",
         processes: 2,
         policy: Policy::Retain,
-        faults: Faults { intrusions: 1, ..NONE },
-        more: Faults { intrusions: 2, lost: 1, edits: 1, ..NONE },
+        settle: 0,
+        faults: Faults { intrusions: 2, ..NONE },
+        more: Faults { intrusions: 2, lost: 1, ..NONE },
         ..BASE
     },
     Config {
@@ -101,6 +103,13 @@ pub const ALL: [Config; 16] = [
         about: "somebody makes versions with equal and other bytes, deletes some, and hides values",
         faults: Faults { lost: 1, made: 1, unserved: 1, ..NONE },
         more: Faults { crashes: 1, lost: 1, edits: 1, made: 1, unserved: 1, refreshes: 1, ..NONE },
+        ..BASE
+    },
+    Config {
+        name: "older",
+        about: "somebody made versions before, one with the bytes that the source has now",
+        faults: Faults { lost: 1, made: 2, ..NONE },
+        more: Faults { crashes: 1, lost: 1, edits: 1, made: 2, ..NONE },
         ..BASE
     },
     Config {
@@ -113,8 +122,15 @@ pub const ALL: [Config; 16] = [
     Config {
         name: "late",
         about: "a create commits after every grace: a second version may be made, and is told of",
-        faults: Faults { lost: 2, late: 1, refreshes: 1, ..NONE },
+        faults: Faults { lost: 2, edits: 1, late: 1, ..NONE },
         more: Faults { crashes: 1, lost: 2, edits: 1, late: 1, refreshes: 1, ..NONE },
+        ..BASE
+    },
+    Config {
+        name: "late and hidden",
+        about: "a create commits after every grace, and lists do not show it when the change is sent again",
+        faults: Faults { lost: 1, made: 1, lagging: 1, late: 1, ..NONE },
+        more: Faults { lost: 2, made: 1, lagging: 1, late: 1, ..NONE },
         ..BASE
     },
     Config {
@@ -132,6 +148,13 @@ pub const ALL: [Config; 16] = [
         ..BASE
     },
     Config {
+        name: "deletion in a lag",
+        about: "the resource is deleted while lists lack what it created",
+        faults: Faults { lost: 1, lagging: 1, deletions: 1, ..NONE },
+        more: Faults { crashes: 1, lost: 1, edits: 1, lagging: 1, deletions: 1, ..NONE },
+        ..BASE
+    },
+    Config {
         name: "retain",
         about: "the same without a finalizer",
         policy: Policy::Retain,
@@ -144,8 +167,29 @@ pub const ALL: [Config; 16] = [
         about: "two resources of one place in one process, with equal sources, either deleted at any time",
         resources: 2,
         stale: true,
-        faults: Faults { lost: 1, ..NONE },
-        more: Faults { lost: 1, deletions: 1, crashes: 1, ..NONE },
+        settle: 0,
+        faults: Faults { newcomers: 1, lost: 1, ..NONE },
+        more: Faults { newcomers: 1, crashes: 1, lost: 1, deletions: 1, ..NONE },
+        ..BASE
+    },
+    Config {
+        name: "two resources, a crash",
+        about: "the same, while the process dies and a fresh one leads",
+        resources: 2,
+        stale: true,
+        settle: 0,
+        faults: Faults { newcomers: 1, crashes: 1, ..NONE },
+        more: Faults { newcomers: 1, crashes: 1, lost: 1, ..NONE },
+        ..BASE
+    },
+    Config {
+        name: "two resources, two leaders",
+        about: "two resources of one place, both there from the beginning, while the Lease goes to another process",
+        resources: 2,
+        policy: Policy::Retain,
+        settle: 0,
+        faults: Faults { lease_losses: 1, ..NONE },
+        more: Faults { lease_losses: 1, lost: 1, ..NONE },
         ..BASE
     },
     Config {

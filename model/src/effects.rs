@@ -8,7 +8,7 @@ use crate::normal::fresh_id;
 use crate::rules::{Act, Told};
 use crate::shell::{FAILED, Shell, Stepped, is_bare, numbered, seen, take_in};
 use crate::translate::{digest, observed, sent};
-use crate::world::{Broken, Fate, Flight, Object, Sent, Status, TargetSeen, bit};
+use crate::world::{Broken, Fate, Flight, Object, Sent, Status, TargetSeen, Version, bit};
 
 /// What became of a write to the apiserver.
 enum Written {
@@ -79,10 +79,18 @@ pub(crate) fn apply(shell: &mut Shell<'_>, act: &Act, answer_lost: bool) -> Step
     }
 }
 
-fn tell(shell: &mut Shell<'_>, (numbers, left_behind): Told) {
+fn tell(shell: &mut Shell<'_>, told: Told) {
+    let remote = &shell.world.remote;
+    let late = numbered(remote).filter(|(_, v)| may_be_late(remote, v)).fold(0, |all, (number, _)| all | bit(number));
     let truth = &mut shell.world.truth[shell.c];
-    truth.reported |= numbers;
-    truth.left_behind |= left_behind;
+    truth.reported |= told.named | (told.late & late);
+    truth.left_behind |= told.left_behind;
+}
+
+/// Whether it is no fault to tell of a version as late and not to record it: it came too late, or another with the same bytes did
+/// or was made at the console, and was taken for the outcome.
+fn may_be_late(remote: &[Version], version: &Version) -> bool {
+    version.late || remote.iter().any(|v| v.value == version.value && (v.late || v.made_for.is_none()))
 }
 
 /// A write, guarded by what was seen. Answered, the pass goes on with the object as it now is.

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::effects::note_outcome;
 use crate::normal::{age, normalize};
 use crate::rules::{Rules, is_look};
-use crate::shell::{Shell, Stepped, numbered, seen};
+use crate::shell::{Shell, Stepped, is_open, numbered, seen};
 use crate::world::{Flight, Memory, Object, Pass, Process, Sent, Source, Status, Target, Truth, Version, World};
 
 /// Something that happens.
@@ -48,6 +48,8 @@ pub enum Action {
     Remove { number: u8 },
     /// A version's value is no longer served.
     Unserve { number: u8 },
+    /// The first resource is created.
+    Appear,
     /// A status is lost.
     LoseStatus { resource: u8 },
     /// A resource is deleted.
@@ -65,7 +67,8 @@ pub(crate) fn initial(config: &Config) -> World {
     let object =
         Object { exists: true, rv: 1, deleting: false, finalizer: false, requested: 0, status: Status::default() };
     let count = usize::from(config.resources);
-    let objects = vec![object; count];
+    let mut objects = vec![object; count];
+    objects[0].exists = config.faults.newcomers == 0;
     let sources: Vec<Source> = (0..count).map(|i| Source { value: config.start[i], rv: 1 }).collect();
     let target = Target { foreign: config.target == Some(true), ..Target::default() };
     let mut world = World {
@@ -133,6 +136,9 @@ pub(crate) fn actions(world: &World, config: &Config, all: &mut Vec<Action>) {
     }
     if world.left.made > 0 && room {
         all.extend((1..=config.values).map(|value| Action::Make { value }));
+    }
+    if world.left.newcomers > 0 {
+        all.push(Action::Appear);
     }
     if world.left.key_lost > 0 {
         all.push(Action::LoseKey);
@@ -323,7 +329,10 @@ fn apply(world: &mut World, action: Action, config: &Config, rules: &Rules) -> O
         }
         Action::Make { value } => {
             world.left.made -= 1;
-            world.remote.push(version(value, None));
+            let mut passes = world.processes.iter().flat_map(|p| p.passes.iter().flatten());
+            let listed = passes.any(|pass| pass.view.listed.is_some());
+            let mistakable = listed || world.objects.iter().any(|o| is_open(&o.status));
+            world.remote.push(Version { mistakable, ..version(value, None) });
         }
         Action::Remove { number } => {
             world.left.deleted -= 1;
@@ -349,6 +358,12 @@ fn apply(world: &mut World, action: Action, config: &Config, rules: &Rules) -> O
             world.left.deletions -= 1;
             let object = &mut world.objects[index(resource)];
             (object.deleting, object.exists) = (true, object.finalizer);
+            object.rv += 1;
+        }
+        Action::Appear => {
+            world.left.newcomers -= 1;
+            let object = &mut world.objects[0];
+            object.exists = true;
             object.rv += 1;
         }
         Action::LoseKey => {
@@ -445,6 +460,7 @@ pub(crate) fn version(value: u8, made_for: Option<(u8, u8)>) -> Version {
         hidden: 0,
         gone: false,
         made_for,
+        mistakable: false,
         late: false,
     }
 }

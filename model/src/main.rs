@@ -1,5 +1,5 @@
 //! Prints what the model finds: `protocol-model worlds`, `protocol-model breaks`, each with `--full` for the long form, or with
-//! the name of a world. `protocol-model trace WORLD [BREAK]` prints the shortest way to a broken promise.
+//! the name of one. `protocol-model trace WORLD [BREAK]` prints the shortest way to a broken promise.
 
 use std::thread::available_parallelism;
 
@@ -24,8 +24,10 @@ fn main() {
         }
         "breaks" => {
             println!("| break | world | broken promise | steps |\n| --- | --- | --- | ---: |");
-            for (broken, world) in Break::ALL.iter().map(|b| (*b, b.world())) {
-                let config = ALL.into_iter().find(|c| c.name == world).map(|c| if full { c.full() } else { c });
+            let asked = |b: &&Break| name.is_none_or(|name| name == format!("{b:?}"));
+            for (broken, world) in Break::ALL.iter().filter(asked).map(|b| (*b, b.world())) {
+                let long = full || Break::LONG.contains(&broken);
+                let config = ALL.into_iter().find(|c| c.name == world).map(|c| if long { c.full() } else { c });
                 let found = config.and_then(|c| explore(c.broken_by(broken), 1).broken);
                 let (promise, steps) = found.map_or(("none".into(), 0), |(promise, way)| (promise, way.len()));
                 println!("| `{broken:?}` | {world} | {promise} | {steps} |");

@@ -69,12 +69,9 @@ fn once(world: &World) -> bool {
 fn true_record(world: &World) -> bool {
     (0..).zip(&world.objects).filter(|(_, o)| o.exists).all(|(index, object): (u8, _)| {
         object.status.history.iter().filter(|r| r.created).all(|record| {
-            let intent = object.status.create.as_ref().filter(|intent| intent.id == record.intent);
-            match world.remote[usize::from(record.number) - 1].made_for {
-                Some((maker, _)) => maker == index,
-                // Made at the console while an intent is open that may have been sent: taken for ours, as documented.
-                None => record.intent != 0 && intent.is_none_or(|intent| record.number > intent.baseline),
-            }
+            let version = &world.remote[usize::from(record.number) - 1];
+            // Made at the console while a create is under way: taken for ours, as documented.
+            version.made_for.map_or(record.intent != 0 && version.mistakable, |(maker, _)| maker == index)
         })
     })
 }

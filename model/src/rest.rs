@@ -12,7 +12,7 @@ use crate::environment::{Action, next, sync};
 use crate::normal::normalize;
 use crate::rules::Rules;
 use crate::shell::{Shell, Stepped, numbered, seen};
-use crate::world::{Sent, World, bit};
+use crate::world::{Object, Sent, World, bit};
 
 /// More rounds than any fair run takes: three graces, each doubled, in ticks, and what comes between.
 const ROUNDS: usize = 120;
@@ -104,6 +104,10 @@ fn reason(world: &World, c: usize) -> Option<Reason> {
     usize::from(code).checked_sub(2).map(|at| Reason::ALL[at])
 }
 
+fn is_gone(world: &World, object: &Object) -> bool {
+    object.status.current.is_some_and(|current| world.remote[usize::from(current.number) - 1].gone)
+}
+
 /// What must be so at rest.
 fn judge(world: &World, config: &Config) -> Option<&'static str> {
     for (number, version) in numbered(&world.remote).filter(|(_, v)| !v.gone) {
@@ -127,7 +131,11 @@ fn judge(world: &World, config: &Config) -> Option<&'static str> {
         match reason(world, c) {
             Some(Reason::SecretClaimed) => continue,
             // The digest tells nothing any more, and neither does the remote; or the version is gone: people are told.
-            Some(Reason::DigestUnknown | Reason::VersionGone | Reason::AmbiguousCreate) => {
+            Some(Reason::DigestUnknown | Reason::AmbiguousCreate) if world.processes[0].key > 1 => {
+                owners += 1;
+                continue;
+            }
+            Some(Reason::VersionGone) if is_gone(world, object) => {
                 owners += 1;
                 continue;
             }

@@ -14,8 +14,16 @@ use crate::config::Config;
 use crate::translate::{number, observed, small, told};
 use crate::world::{Numbers, Status, View};
 
-/// What people are told: versions by number, and whether more may have been left behind.
-pub(crate) type Told = (Numbers, bool);
+/// What people are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Versions that are named.
+    pub named: Numbers,
+    /// Versions that are named as late.
+    pub late: Numbers,
+    /// Whether more may have been left behind.
+    pub left_behind: bool,
+}
 
 /// A step of the rules, in the model's types.
 #[derive(Clone, Debug)]

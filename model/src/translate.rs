@@ -20,6 +20,7 @@ use secret_version_operator::domain::reason::Reason;
 use secret_version_operator::domain::step::Event;
 
 use crate::config::{Config, Policy};
+use crate::rules::Told;
 use crate::world::{self, Fate, Memory, Numbers, Object, Seen, Sent, Status, TargetSeen, View, bit};
 
 /// A tick: the send window, which is the shortest time that the rules know.
@@ -107,9 +108,9 @@ fn ids(numbers: Numbers) -> BTreeSet<String> {
     (0..16).filter(|n| numbers & bit(*n) != 0).map(version_id).collect()
 }
 
-/// The reasons that tell people of a version which no record holds, or holds no longer.
-const TELLING: [Reason; 6] = [
-    Reason::LateVersion,
+/// The reasons that tell people of a version which no record holds, or holds no longer. `LateVersion` is apart: what came in time
+/// must have been recorded.
+const TELLING: [Reason; 5] = [
     Reason::AmbiguousCreate,
     Reason::StatusLost,
     Reason::VersionsRetained,
@@ -117,18 +118,28 @@ const TELLING: [Reason; 6] = [
     Reason::HistoryTruncated,
 ];
 
-/// The versions that such events name, and whether one says that more may have been left behind.
-pub(crate) fn told(events: &[Event]) -> (Numbers, bool) {
+/// What events tell.
+pub(crate) fn told(events: &[Event]) -> Told {
+    let of = |event: &&Event| TELLING.contains(&event.reason);
+    let late = |event: &&Event| event.reason == Reason::LateVersion;
+    let left = |event: &Event| event.reason == Reason::VersionsRetained && event.note.contains("under way");
+    Told {
+        named: named(events.iter().filter(of)),
+        late: named(events.iter().filter(late)),
+        left_behind: events.iter().any(left),
+    }
+}
+
+fn named<'a>(events: impl Iterator<Item = &'a Event>) -> Numbers {
     let mut numbers = 0;
-    for event in events.iter().filter(|event| TELLING.contains(&event.reason)) {
+    for event in events {
         for word in event.note.split(|c: char| !c.is_ascii_alphanumeric()) {
             if word.len() > 1 && word.starts_with('v') && word[1..].bytes().all(|b| b.is_ascii_digit()) {
                 numbers |= bit(number(word));
             }
         }
     }
-    let left = events.iter().any(|e| e.reason == Reason::VersionsRetained && e.note.contains("under way"));
-    (numbers, left)
+    numbers
 }
 
 /// The spec that every resource of a world has.

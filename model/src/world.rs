@@ -196,6 +196,8 @@ pub struct Version {
     pub gone: bool,
     /// The resource and the number of the change that it was created for; `None`: made at the console.
     pub made_for: Option<(u8, u8)>,
+    /// Whether it was made at the console while a create was under way, and may be taken for its outcome.
+    pub mistakable: bool,
     /// Whether it was committed later than any grace covers, or deleted by a person before it was recorded.
     pub late: bool,
 }
