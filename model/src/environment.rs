@@ -263,14 +263,19 @@ fn apply(world: &mut World, action: Action, config: &Config, rules: &Rules) -> O
         }
         Action::LeaseLost => {
             world.left.lease_losses -= 1;
+            // What arrived at the last moment may have led to a write that is begun.
+            for c in 0..world.objects.len() {
+                if world.processes[0].passes[c].as_ref().is_some_and(|pass| pass.arriving) {
+                    Shell { world, config, rules, p: 0, c }.arrive();
+                }
+            }
             let mut old = world.processes[0].clone();
             let key = old.key;
             old.may_act = false;
             // Who waits for an answer is ended at once; whoever else began a call ends with it.
             if config.broken != Some(Break::LeadsOn) {
                 for pass in &mut old.passes {
-                    let idle =
-                        |pass: &Pass| pass.waiting || pass.arriving || is_look(&rules.decide(&pass.view, config));
+                    let idle = |pass: &Pass| pass.waiting || is_look(&rules.decide(&pass.view, config));
                     if pass.as_ref().is_some_and(idle) {
                         *pass = None;
                     }

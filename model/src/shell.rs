@@ -181,7 +181,7 @@ impl Shell<'_> {
     }
 
     /// A list arrives: which recorded ids it lacks is noted.
-    fn arrive(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         self.pass().arriving = false;
         let view = self.view();
         let listed: Numbers = view.listed.iter().flat_map(|(_, all)| all).map(|s| bit(s.number)).sum();
