@@ -134,10 +134,10 @@ impl Ctx {
         }
     }
 
-    /// Tells people of something.
+    /// Tells people of something. A process that may not act any more keeps it to its log.
     pub async fn tell(&self, object: &ObjectReference, event: &Event) {
         let how = if event.warning { EventKind::Warning } else { EventKind::Normal };
-        self.events.publish(object, how, event.reason.as_str(), &action(&event.note), &event.note).await;
+        self.publish(object, how, event.reason.as_str(), &event.note).await;
     }
 
     /// Tells people when `Ready` changed its status or reason. Work under way is not news.
@@ -164,7 +164,13 @@ impl Ctx {
         } else {
             warn!(namespace, name, reason = now.reason, "{note}");
         }
-        self.events.publish(&reference, how, &now.reason, &action(note), note).await;
+        self.publish(&reference, how, &now.reason, note).await;
+    }
+
+    async fn publish(&self, object: &ObjectReference, how: EventKind, reason: &str, note: &str) {
+        if self.guard.may_act() {
+            self.events.publish(object, how, reason, &action(note), note).await;
+        }
     }
 }
 
