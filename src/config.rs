@@ -18,10 +18,8 @@ pub use endpoint::{AllowedEndpoints, Endpoint, EndpointError, EndpointRefused, P
 pub use error::ConfigError;
 
 use crate::cli::{ElectionArgs, LogFormat, RunArgs};
+use crate::domain::refresh;
 use crate::lease::Timing;
-
-/// Bounds of a refresh interval, the same as the schema's.
-pub const REFRESH_INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(720);
 
 /// Bounds of a watch's time. Shorter ones would cost more than they find; longer ones the apiserver ends by itself.
 pub const WATCH_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
@@ -55,7 +53,7 @@ pub struct Config {
     pub election: Election,
     /// Resources of one kind that are worked on at once.
     pub max_concurrent_reconciles: NonZeroU16,
-    /// Refresh interval of a resource without one, within [`REFRESH_INTERVAL`].
+    /// Refresh interval of a resource without one, within [`refresh::INTERVAL`].
     pub default_refresh_interval: Duration,
     /// Where metrics are served.
     pub metrics_address: BindAddress,
@@ -131,7 +129,7 @@ impl Config {
             None => namespace("POD_NAMESPACE", surroundings.pod_namespace)?,
             told => told,
         };
-        if !REFRESH_INTERVAL.contains(&work.default_refresh_interval) {
+        if !refresh::INTERVAL.contains(&work.default_refresh_interval) {
             return Err(ConfigError::RefreshInterval(work.default_refresh_interval));
         }
         if cluster.watch_timeout.subsec_nanos() != 0 || !WATCH_TIMEOUT.contains(&cluster.watch_timeout) {

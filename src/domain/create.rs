@@ -128,12 +128,17 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
     write_intent(o, access, place, baseline(&versions.all), (digest, 1), events)
 }
 
+/// What a newer operator meant cannot be known.
+pub(super) fn of_newer(intent: &Intent) -> Option<Problem> {
+    let message = "status.create was written by a newer operator; upgrade this one, and nothing is created or deleted \
+                   until then";
+    (intent.schema > INTENT_SCHEMA).then(|| Problem::passing(Reason::AmbiguousCreate, message))
+}
+
 /// An intent is open: send it if it is fresh, else find out what became of it.
 pub(super) fn resume(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Step {
-    if intent.schema > INTENT_SCHEMA {
-        let message =
-            "status.create was written by a newer operator; upgrade this one, and nothing is created until then";
-        return rest_remote(o, Problem::passing(Reason::AmbiguousCreate, message));
+    if let Some(problem) = of_newer(intent) {
+        return rest_remote(o, problem);
     }
     if let Some(sent) = o.seen.sent_under(&intent.id) {
         let listed = o.seen.versions.as_ref().map_or(&[][..], |v| v.all.as_slice());

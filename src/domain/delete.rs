@@ -53,6 +53,9 @@ pub(super) fn decide(o: &Observed) -> Step {
     }
     let mut events = Vec::new();
     if let Some(intent) = open_intent(o, &place) {
+        if let Some(problem) = create::of_newer(intent) {
+            return blocked(o, problem, Wake::Refresh);
+        }
         if let Some(step) = resolve(o, &place, intent) {
             return step;
         }

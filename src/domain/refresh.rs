@@ -1,20 +1,25 @@
 //! When a refresh is due: at fixed ticks of the clock, shifted by a phase that follows from the UID, so that fleets
 //! spread out and a restart keeps everybody's turn.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::v1alpha1::{RefreshPolicy, SecretVersion};
 
-/// The interval of a resource: `None` where it is not refreshed by the clock.
+/// Bounds of a refresh interval, the same as the schema's.
+pub const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(720);
+
+/// The interval of a resource: `None` where it is not refreshed by the clock. One out of bounds, which another definition than
+/// the operator's let through, counts as the nearest within: a shorter one would never rest.
 pub fn interval(cr: &SecretVersion, default: Duration) -> Option<Duration> {
     if cr.spec.refresh_policy == Some(RefreshPolicy::OnChange) {
         return None;
     }
     let asked = cr.spec.refresh_interval.as_deref().and_then(|text| text.parse::<SignedDuration>().ok());
     let asked = asked.and_then(|d| Duration::try_from(d).ok()).filter(|d| !d.is_zero());
-    Some(asked.unwrap_or(default))
+    Some(asked.map_or(default, |asked| asked.clamp(*INTERVAL.start(), *INTERVAL.end())))
 }
 
 /// The number of the tick that `now` belongs to. A refresh is due when it is another than at the last refresh.
@@ -56,6 +61,10 @@ mod tests {
         for (text, expected) in [("5s", 5), ("1h30m", 5400), ("720h", 2_592_000), ("nonsense", 3600), ("0s", 3600)] {
             cr.spec.refresh_interval = Some(text.into());
             assert_eq!(interval(&cr, HOUR), Some(Duration::from_secs(expected)), "{text}");
+        }
+        for (text, nearest) in [("1ms", INTERVAL.start()), ("4s", INTERVAL.start()), ("999999h", INTERVAL.end())] {
+            cr.spec.refresh_interval = Some(text.into());
+            assert_eq!(interval(&cr, HOUR).as_ref(), Some(nearest), "{text}");
         }
         cr.spec.refresh_policy = Some(RefreshPolicy::OnChange);
         assert_eq!(interval(&cr, HOUR), None);

@@ -109,7 +109,7 @@ async fn tenants<'a>(world: &'a World<'a>, prefix: &str) -> Result<Vec<Tenant<'a
 }
 
 /// Removes tenants as long as their remote is there: another test's operator would wait for it in vain.
-async fn leave(tenants: &[Tenant<'_>]) -> Result<()> {
+pub(crate) async fn leave(tenants: &[Tenant<'_>]) -> Result<()> {
     for tenant in tenants {
         tenant.delete_namespace().await?;
     }
@@ -120,7 +120,7 @@ async fn leave(tenants: &[Tenant<'_>]) -> Result<()> {
 }
 
 /// Waits until the resources are gone, and holds the remote to what their policies say.
-async fn by_policy(tenants: &[Tenant<'_>]) -> Result<()> {
+pub(crate) async fn by_policy(tenants: &[Tenant<'_>]) -> Result<()> {
     let expected: [&[&str]; 3] = [&[], &["inactive"], &["active"]];
     for (tenant, expected) in tenants.iter().zip(expected) {
         let gone = kit::eventually(SOON, "the resource is gone", async || {
@@ -177,7 +177,7 @@ async fn row_28_definitions_deleted_and_resources_deleted_in_absence() {
 }
 
 /// Edits the definition in the cluster, as the one who installed it would.
-async fn edit_definition(plane: &ControlPlane, edit: impl FnOnce(&mut Value)) -> Result<()> {
+pub(crate) async fn edit_definition(plane: &ControlPlane, edit: impl FnOnce(&mut Value)) -> Result<()> {
     let definition = plane.kubectl(&["get", "crd", DEFINITION, "-o", "json"]).await?.ok()?;
     let mut definition: Value = serde_json::from_str(&definition)?;
     definition["metadata"] = json!({ "name": DEFINITION });

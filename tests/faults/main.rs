@@ -24,6 +24,7 @@ mod reads;
 mod refusals;
 mod replicas;
 mod resend;
+mod schemas;
 mod soak;
 mod stale;
 mod subject;

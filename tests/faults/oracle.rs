@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Resource as _;
 use kube::api::Api;
+use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use secret_version_operator::api::v1alpha1::{Origin, SecretVersion, SecretVersionStatus, VersionState};
@@ -115,14 +117,16 @@ where
 }
 
 impl Seen {
-    fn resource(&mut self, event: Event<SecretVersion>) {
+    /// What is no resource by the operator's own types is none to it; what such a one was before is what it still claims.
+    fn resource(&mut self, event: Event<DeserializeGuard<SecretVersion>>) {
         match event {
             Event::Init => self.live.clear(),
             Event::InitDone => {}
             Event::Delete(cr) => {
-                self.live.remove(&cr.metadata.uid.unwrap_or_default());
+                self.live.remove(cr.meta().uid.as_deref().unwrap_or_default());
             }
             Event::Apply(cr) | Event::InitApply(cr) => {
+                let Ok(cr) = cr.0 else { return };
                 let uid = cr.metadata.uid.clone().unwrap_or_default();
                 let status = cr.status.clone().unwrap_or_default();
                 let secret = cr.spec.remote_ref.secret_id.clone().or_else(|| status.secret_id.clone());
@@ -346,7 +350,7 @@ mod tests {
 
     fn seen(cr: SecretVersion) -> Seen {
         let mut seen = Seen::default();
-        seen.resource(Event::Apply(cr));
+        seen.resource(Event::Apply(DeserializeGuard(Ok(cr))));
         seen
     }
 

@@ -53,10 +53,10 @@ impl<'a> AtRest<'a> {
 }
 
 /// A version at the remote.
-struct Version {
-    id: String,
-    value: Vec<u8>,
-    active: bool,
+pub(crate) struct Version {
+    pub(crate) id: String,
+    pub(crate) value: Vec<u8>,
+    pub(crate) active: bool,
 }
 
 /// A managed `SecretVersion` with a source and a remote secret of its own.
@@ -402,7 +402,7 @@ impl Subject {
     }
 
     /// The remote's versions, oldest first.
-    async fn remote(&self, world: &World<'_>) -> Result<Vec<Version>> {
+    pub(crate) async fn remote(&self, world: &World<'_>) -> Result<Vec<Version>> {
         let state = world.simulator.control(Method::GET, "/state", None).await?;
         let secrets = state["organizations"][0]["secrets"].as_array().context("no secrets")?;
         let secret = secrets.iter().find(|secret| secret["id"] == *self.secret_id).context("no such secret")?;

@@ -112,6 +112,13 @@ impl<'a> Tenant<'a> {
         Ok(())
     }
 
+    /// Writes into the resource's status, as another operator would.
+    pub(crate) async fn edit_status(&self, status: &Value) -> Result<()> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        self.api::<SecretVersion>().patch_status(NAME, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// Waits until the resource is ready with so many versions in its record.
     pub(crate) async fn ready(&self, versions: usize) -> Result<()> {
         let ready = eventually(SOON, "the resource is ready", async || {

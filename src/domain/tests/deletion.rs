@@ -71,6 +71,25 @@ fn an_open_create_is_found_before_anything_goes() {
 }
 
 #[test]
+fn what_a_newer_operator_meant_is_left_to_it() {
+    let mut world = World::managed(&json!({}));
+    world.settle();
+    let status = world.cr.status.as_mut().unwrap();
+    let intent = status.create.as_mut().unwrap();
+    (intent.schema, intent.id) = (2, "another".into());
+    world.edit_source("b");
+    for deleting in [false, true] {
+        if deleting {
+            world.delete();
+        }
+        world.pass();
+        assert_eq!(world.reason(), "AmbiguousCreate");
+        assert!(world.exists);
+        assert_eq!(world.values(), ["a"]);
+    }
+}
+
+#[test]
 fn what_another_resource_serves_is_kept_and_told() {
     let mut world = mixed("Delete");
     world.served_elsewhere.insert("v1".into());
