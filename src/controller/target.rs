@@ -4,7 +4,7 @@
 //! that only our own fields move; merged by server-side apply, never forced. Why is in
 //! `docs/adr/0004-target-writes.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -139,12 +139,14 @@ fn matches(secret: &Secret, cr: &SecretVersion, desired: &Data) -> bool {
     let has = |have: Option<&BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
         want.iter().all(|(k, v)| have.and_then(|h| h.get(k)) == Some(v))
     };
-    let owned = view.policy() != CreationPolicy::Owner || is_owned(secret, cr);
+    let (meta, labels, annotations) = (&secret.metadata, labels(cr), annotations(cr));
     same_data
-        && owned
-        && has(secret.metadata.labels.as_ref(), &labels(cr))
-        && has(secret.metadata.annotations.as_ref(), &annotations(cr))
-        && stale_keys(&secret.metadata, desired).is_empty()
+        && is_owned(secret, cr) == (view.policy() == CreationPolicy::Owner)
+        && has(meta.labels.as_ref(), &labels)
+        && has(meta.annotations.as_ref(), &annotations)
+        && stale(meta, DATA, desired).is_empty()
+        && stale(meta, LABELS, &labels).is_empty()
+        && stale(meta, ANNOTATIONS, &annotations).is_empty()
 }
 
 fn labels(cr: &SecretVersion) -> BTreeMap<String, String> {
@@ -159,15 +161,25 @@ fn annotations(cr: &SecretVersion) -> BTreeMap<String, String> {
     all
 }
 
+/// Where managed fields are, by field manager.
+const DATA: &[&str] = &["f:data"];
+const LABELS: &[&str] = &["f:metadata", "f:labels"];
+const ANNOTATIONS: &[&str] = &["f:metadata", "f:annotations"];
+
 /// Keys that we wrote once and that are no longer asked for.
-fn stale_keys(meta: &ObjectMeta, desired: &Data) -> BTreeSet<String> {
+fn stale<T>(meta: &ObjectMeta, place: &[&str], desired: &BTreeMap<String, T>) -> Vec<String> {
     let ours = meta.managed_fields.iter().flatten().filter(|f| f.manager.as_deref() == Some(FIELD_MANAGER));
-    ours.filter_map(|f| f.fields_v1.as_ref()?.0.get("f:data")?.as_object())
+    ours.filter_map(|f| place.iter().try_fold(&f.fields_v1.as_ref()?.0, |fields, part| fields.get(part))?.as_object())
         .flat_map(Map::keys)
         .filter_map(|field| field.strip_prefix("f:"))
         .filter(|key| !desired.contains_key(*key))
         .map(str::to_owned)
         .collect()
+}
+
+/// What a merge patch sets, and what it takes away.
+fn with_stale(wanted: Map<String, Value>, stale: Vec<String>) -> Value {
+    wanted.into_iter().chain(stale.into_iter().map(|key| (key, Value::Null))).collect()
 }
 
 fn owner_references(cr: &SecretVersion) -> Option<Vec<OwnerReference>> {
@@ -252,17 +264,20 @@ async fn create(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Sec
 async fn change(pass: &Pass<'_>, name: &str, desired: &Data) -> kube::Result<Secret> {
     let cr = &pass.observed.cr;
     let Some(now) = &pass.target else { return create(pass, name, desired).await };
-    let mut data = encode(desired);
-    data.extend(stale_keys(now, desired).into_iter().map(|key| (key, Value::Null)));
-    let mut metadata = json!({
-        "uid": now.uid, "resourceVersion": now.resource_version, "labels": labels(cr), "annotations": annotations(cr),
+    let text = |map: &BTreeMap<String, String>| map.iter().map(|(key, text)| (key.clone(), json!(text))).collect();
+    let (labels, annotations) = (labels(cr), annotations(cr));
+    // What is owned by nobody from now on must not go with this resource.
+    let uid = cr.metadata.uid.as_deref();
+    let others = now.owner_references.iter().flatten().filter(|o| Some(o.uid.as_str()) != uid).cloned();
+    let owners: Vec<OwnerReference> = others.chain(owner_references(cr).into_iter().flatten()).collect();
+    let body = json!({
+        "metadata": {
+            "uid": now.uid, "resourceVersion": now.resource_version, "ownerReferences": owners,
+            "labels": with_stale(text(&labels), stale(now, LABELS, &labels)),
+            "annotations": with_stale(text(&annotations), stale(now, ANNOTATIONS, &annotations)),
+        },
+        "data": with_stale(encode(desired), stale(now, DATA, desired)),
     });
-    if let Some(ours) = owner_references(cr) {
-        let uid = cr.metadata.uid.as_deref();
-        let others = now.owner_references.iter().flatten().filter(|o| Some(o.uid.as_str()) != uid).cloned();
-        metadata["ownerReferences"] = json!(others.chain(ours).collect::<Vec<_>>());
-    }
-    let body = json!({"metadata": metadata, "data": data});
     api(pass).patch(name, &patch::params(), &Patch::Merge(&body)).await
 }
 
