@@ -34,6 +34,7 @@ mod tenant;
 mod throttle;
 mod trap;
 mod travel;
+mod upgrades;
 mod walk;
 mod weather;
 mod world;

@@ -1,6 +1,7 @@
 //! One operator and its surroundings: a namespace, the chart, a simulator, and a proxy before the apiserver.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -164,6 +165,16 @@ impl<'a> World<'a> {
         let mut options = with_args(self.options.clone(), args);
         options.env.extend(env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         self.others.push(Operator::start(self.plane.run_dir(), &options).await?);
+        Ok(())
+    }
+
+    /// Starts another operator in place of one that was killed: of another binary, or of this workspace's.
+    pub(crate) async fn replace_operator(&mut self, binary: Option<PathBuf>) -> Result<()> {
+        self.clear_lease().await?;
+        let options = kit::operator::Options { binary, ..self.options.clone() };
+        let operator = Operator::start(self.plane.run_dir(), &options).await?;
+        // What the former one has told is still looked through in the end.
+        self.others.push(std::mem::replace(&mut self.operator, operator));
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub struct Options {
     pub args: Vec<String>,
     /// More environment variables.
     pub env: Vec<(String, String)>,
+    /// A binary of another build, in place of this workspace's.
+    pub binary: Option<PathBuf>,
     /// How the binary is compiled.
     pub profile: Profile,
 }
@@ -44,7 +46,10 @@ impl Operator {
     /// that is not the leader need not become ready, so that waiting is up to
     /// the caller: [`Operator::wait_ready`].
     pub async fn launch(run: &Arc<RunDir>, options: &Options) -> Result<Self> {
-        let binary = binaries::path("secret-version-operator", options.profile).await?;
+        let binary = match &options.binary {
+            Some(binary) => binary.clone(),
+            None => binaries::path("secret-version-operator", options.profile).await?,
+        };
         let metrics = format!("127.0.0.1:{}", ports::free()?);
         let health = format!("127.0.0.1:{}", ports::free()?);
         let mut command = Command::new(binary);
