@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{Crash, End, Post, World};
-use crate::api::v1alpha1::Origin;
-use crate::domain::create::grace;
+use super::world::{Crash, End, Post, World, access};
+use crate::api::v1alpha1::{Origin, VersionState};
+use crate::domain::create::{bare, grace};
+use crate::domain::observed::{Access, Link};
 use crate::domain::step::Wake;
 
 const CREATE: [&str; 5] = ["add_finalizer", "write_intent", "create_version", "write_target", "write_status"];
@@ -175,6 +176,109 @@ fn three_unknown_outcomes_in_a_row_stop_and_a_requested_sync_goes_on() {
     world.request_sync("now");
     world.settle();
     assert_one_each(&world, &["a"]);
+    assert_eq!(world.status().create.map(|intent| intent.attempts), Some(1), "a person's word begins a new count");
+}
+
+#[test]
+fn a_requested_sync_is_an_attempt_like_any_other() {
+    let mut world = managed();
+    world.post = Post::LostBefore;
+    world.pass();
+    world.request_sync("now");
+    world.post = Post::LostBefore;
+    while world.count("create_version") < 2 {
+        let End::Rest(Wake::After(wait) | Wake::Backoff(wait)) = world.pass() else { break };
+        world.advance(wait);
+    }
+    assert_eq!(world.status().create.map(|intent| intent.attempts), Some(2));
+}
+
+#[test]
+fn what_forbids_a_create_is_said_and_nothing_is_written_for_it() {
+    let mut own_target = World::managed(&json!({"target": {"name": "source", "key": "k"}}));
+    own_target.pass();
+    let mut deleting = managed();
+    deleting.link = Link::Ready(Access { deleting: true, ..access() });
+    deleting.pass();
+    let mut too_fast = managed();
+    too_fast.create_wait = Some(Duration::from_secs(40));
+    assert_eq!(too_fast.pass(), End::Rest(Wake::After(Duration::from_secs(40))));
+    for (world, reason) in
+        [(own_target, "SourceRefused"), (deleting, "ConnectionDeleting"), (too_fast, "CreateRateLimited")]
+    {
+        assert_eq!(world.reason(), reason);
+        assert_eq!(world.count("write_intent"), 0, "{reason}");
+    }
+    for target in [
+        json!({"name": "source", "key": "another"}),
+        json!({"name": "another", "key": "k"}),
+        json!({"name": "source", "key": "k", "creationPolicy": "None"}),
+    ] {
+        let mut world = World::managed(&json!({"target": target}));
+        world.pass();
+        assert_eq!(world.count("create_version"), 1, "{target}");
+    }
+}
+
+#[test]
+fn only_what_is_later_than_the_baseline_can_be_the_outcome() {
+    let mut world = managed();
+    world.make("a");
+    world.remote[0].state = VersionState::Inactive;
+    world.post = Post::LostAfter;
+    world.settle();
+    assert_eq!(world.values(), ["a", "a"]);
+    let status = world.status();
+    assert_eq!((status.version_id.as_deref(), status.origin), (Some("v2"), Some(Origin::Created)));
+    let baseline = status.create.map(|intent| intent.baseline).expect("the intent stays");
+    assert_eq!((baseline.version, baseline.created_at.is_some()), (1, true));
+}
+
+#[test]
+fn what_equals_a_create_that_was_refused_is_somebody_elses() {
+    let mut world = managed();
+    world.post = Post::Refused(429);
+    world.pass();
+    world.make("a");
+    world.settle();
+    assert_eq!((world.values(), world.status().origin), (vec!["a"], Some(Origin::Referenced)));
+}
+
+#[test]
+fn the_intent_of_another_resource_is_never_carried_through() {
+    let mut world = managed();
+    world.post = Post::LostAfter;
+    world.crash = Some(Crash { at: 2, after: true });
+    assert_eq!(world.pass(), End::Crashed);
+    world.restart();
+    world.cr.metadata.uid = Some("a copy's".into());
+    world.settle();
+    assert_eq!((world.values(), world.status().origin), (vec!["a"], Some(Origin::Referenced)));
+}
+
+#[test]
+fn a_list_that_lacks_what_is_recorded_is_no_ground_for_a_create() {
+    let mut world = managed();
+    world.settle();
+    world.edit_source("b");
+    world.remote.clear();
+    world.pass();
+    assert_eq!((world.reason().as_str(), world.count("create_version")), ("ListIncomplete", 1));
+}
+
+#[test]
+fn bare_is_a_finalizer_without_a_trace_of_what_was_done() {
+    assert!(!bare(&managed().cr), "no finalizer");
+    for (effect, expected) in [(0, true), (1, false), (4, false)] {
+        let mut world = managed();
+        world.crash = Some(Crash { at: effect, after: true });
+        assert_eq!(world.pass(), End::Crashed);
+        assert_eq!(bare(&world.cr), expected, "after {}", CREATE[effect]);
+    }
+    let mut recorded = managed();
+    recorded.settle();
+    recorded.cr.status.as_mut().expect("it is recorded").create = None;
+    assert!(!bare(&recorded.cr), "a record alone");
 }
 
 #[test]

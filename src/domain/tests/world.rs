@@ -79,6 +79,8 @@ pub(super) struct World {
     pub(super) served_elsewhere: BTreeSet<String>,
     pub(super) post: Post,
     pub(super) crash: Option<Crash>,
+    /// How long another create is over the rate.
+    pub(super) create_wait: Option<Duration>,
     pub(super) now: Duration,
     pub(super) refresh_due: bool,
     /// Everything that was done, by name.
@@ -168,6 +170,7 @@ impl World {
             served_elsewhere: BTreeSet::new(),
             post: Post::Answered,
             crash: None,
+            create_wait: None,
             now: Duration::from_secs(1_000_000_000),
             refresh_due: false,
             effects: Vec::new(),
@@ -415,7 +418,7 @@ impl World {
             }),
             bare_for: self.memory.bare_since.map(age),
             finalizer_is_fresh: self.memory.finalizer_is_fresh,
-            create_wait: None,
+            create_wait: self.create_wait,
             missing: self.memory.missing.iter().map(|(id, at)| (id.clone(), age(*at))).collect(),
             gone: self.memory.gone.clone(),
             known: self.memory.known.clone(),
