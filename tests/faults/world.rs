@@ -58,6 +58,25 @@ pub(crate) const STEADY: [&str; 3] =
 /// How often what was done to which object.
 pub(crate) type Writes = BTreeMap<String, BTreeMap<String, usize>>;
 
+/// A kind of object that lives in a namespace.
+pub(crate) trait Object:
+    kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+    + serde::de::DeserializeOwned
+    + serde::Serialize
+    + Clone
+    + std::fmt::Debug
+{
+}
+
+impl<K> Object for K where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + serde::de::DeserializeOwned
+        + serde::Serialize
+        + Clone
+        + std::fmt::Debug
+{
+}
+
 /// A running operator with everything around it.
 pub(crate) struct World<'a> {
     // Killed in this order when dropped: none loses what it talks to before.
@@ -213,26 +232,12 @@ impl<'a> World<'a> {
     }
 
     /// Creates an object.
-    pub(crate) async fn create<K>(&self, object: Value) -> Result<()>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + serde::de::DeserializeOwned
-            + serde::Serialize
-            + Clone
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn create<K: Object>(&self, object: Value) -> Result<()> {
         self.create_in::<K>(&self.namespace, object).await
     }
 
     /// Creates an object in another namespace.
-    pub(crate) async fn create_in<K>(&self, namespace: &str, object: Value) -> Result<()>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + serde::de::DeserializeOwned
-            + serde::Serialize
-            + Clone
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn create_in<K: Object>(&self, namespace: &str, object: Value) -> Result<()> {
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
         Ok(())
@@ -298,13 +303,7 @@ impl<'a> World<'a> {
     }
 
     /// Changes an object as a person would.
-    pub(crate) async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + serde::de::DeserializeOwned
-            + Clone
-            + std::fmt::Debug,
-    {
+    pub(crate) async fn patch<K: Object>(&self, name: &str, patch: &Value) -> Result<K> {
         Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 

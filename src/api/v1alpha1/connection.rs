@@ -48,7 +48,7 @@ pub struct AbejaConnectionSpec {
     pub ca_bundle_ref: Option<CaBundleRef>,
     /// How long one request may take, in seconds, from 1 to 120. Default 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 120))]
+    #[schemars(range(min = 1, max = rules::LONGEST_TIMEOUT))]
     pub timeout_seconds: Option<i32>,
     /// How often a failed request is tried again, from 0 to 10. Default 5. A create is never sent twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]

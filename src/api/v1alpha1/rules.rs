@@ -28,6 +28,9 @@ pub(super) const PROPERTY: &str = "^([^/]|(/([^~/]|~[01])*)+$)";
 /// Base URL of a remote: no user, path, query or fragment.
 pub(super) const URL: &str = r"^https?://[^/?#@\s\\]+/?$";
 
+/// The longest that one request to the remote may take, in seconds. An intent records what a connection says, so both end here.
+pub(super) const LONGEST_TIMEOUT: i32 = 120;
+
 /// Value of a label.
 const LABEL_VALUE: &str = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$";
 

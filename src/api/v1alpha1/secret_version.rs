@@ -418,7 +418,7 @@ pub struct Intent {
     #[schemars(range(min = 1))]
     pub attempts: i64,
     /// How long one request may take, in seconds.
-    #[schemars(range(min = 1, max = 120))]
+    #[schemars(range(min = 1, max = rules::LONGEST_TIMEOUT))]
     pub timeout_seconds: i64,
     /// When it was written. For people: no decision uses it.
     pub started_at: String,

@@ -84,7 +84,8 @@ impl Differences {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether a map or a list has no parts.
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.is_empty(),
         Value::Array(list) => list.is_empty(),

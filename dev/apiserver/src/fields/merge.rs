@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::compare::{item_step, merges};
+use super::compare::{is_empty, item_step, merges};
 use super::set::Step;
 use crate::schema::known;
 
@@ -59,13 +59,5 @@ pub(super) fn remove(schema: &Value, value: &mut Value, path: &[Step]) {
             }
         }
         _ => {}
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
     }
 }
