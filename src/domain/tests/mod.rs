@@ -7,4 +7,5 @@ mod following;
 mod holding;
 mod properties;
 mod protocol;
+mod shell;
 mod world;
