@@ -167,7 +167,7 @@ async fn row_14_watches_that_are_open_and_silent() {
     assert!(after.0 > before.0 && after.1 > before.1, "{before:?} watches broke before, {after:?} after");
 
     let mut unanswered = world.proxy.add(Rule::on("list", "secretversions"), Action::Hold(Moment::Before));
-    world.proxy.watches("secretversions").expire();
+    world.expire("secretversions").await.unwrap();
     let held = timeout(SOON, unanswered.hit()).await.unwrap().unwrap();
     let asked = subjects.iter().map(|subject| {
         run_of("a list that is never answered", async {

@@ -220,7 +220,7 @@ async fn row_16_a_store_that_is_full_and_row_13_one_without_history() {
     drop(world.proxy.add(first, Action::PageSize(1)));
     let continued = Rule::on("list", "secretversions").when(Request::is_continued);
     let mut list = world.proxy.add(continued, Action::Hold(Moment::Before));
-    world.proxy.watches("secretversions").expire();
+    world.expire("secretversions").await.unwrap();
     let held = timeout(SOON, list.hit()).await.unwrap().unwrap();
     world.proxy.watches("secrets").freeze();
     wave.load(world).await.unwrap();

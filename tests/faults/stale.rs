@@ -149,11 +149,12 @@ fn dark(world: &World<'_>) {
 }
 
 /// What happened in the dark is never told: the operator lists again.
-fn light(world: &World<'_>) {
-    for watches in CACHED.map(|resource| world.proxy.watches(resource)) {
-        watches.expire();
-        watches.thaw();
+async fn light(world: &World<'_>) -> Result<()> {
+    for resource in CACHED {
+        world.expire(resource).await?;
+        world.proxy.watches(resource).thaw();
     }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,7 +171,7 @@ async fn row_11_what_happens_while_nothing_is_seen() {
     dark(world);
     let happening = subjects.iter_mut().map(|(case, subject)| case.happen(world, subject));
     try_join_all(happening).await.unwrap();
-    light(world);
+    light(world).await.unwrap();
     let settling = subjects.iter().map(|(case, subject)| run_of(case.name(), case.settle(world, subject)));
     let table = Table::of(subjects.len(), settling.collect()).await;
     table.conclude("Row 11: seen by a new list alone");

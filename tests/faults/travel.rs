@@ -58,7 +58,7 @@ impl Lists {
             world.proxy.watches(resource).freeze();
         }
         match how {
-            How::Relist => self.0.iter().for_each(|(resource, _)| world.proxy.watches(resource).expire()),
+            How::Relist => drop(try_join_all(self.0.iter().map(|(resource, _)| world.expire(resource))).await?),
             How::Restart => world.operator.process().restart().await?,
         }
         for replay in &mut replays {

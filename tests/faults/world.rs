@@ -349,6 +349,18 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Ends the operator's watches of a resource with a 410, once there is one: it has to list again.
+    pub(crate) async fn expire(&self, resource: &str) -> Result<()> {
+        let watches = self.proxy.watches(resource);
+        let open = eventually(SOON, "a watch is open", || async {
+            ensure!(watches.open() > 0, "{resource} are not watched");
+            Ok(())
+        });
+        open.await?;
+        watches.expire();
+        Ok(())
+    }
+
     /// Waits until the operator has asked for this secret `times` times from now on.
     pub(crate) async fn refreshes(&self, secret: &str, times: usize) -> Result<()> {
         let before = self.journal.of(secret).await?.len();

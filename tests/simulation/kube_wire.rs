@@ -93,13 +93,14 @@ impl Wire {
             return Err(Lost.into());
         }
         let body = if write { world.flaw.patch(head.uri.path(), body) } else { body };
+        let told = told(head, &body);
         let mut request = http::Request::new(Body::from(body));
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = head.headers.clone();
         let answer = self.server.clone().call(request).await?;
         let watch = is_watch(head);
-        world.network.note(&format!("{what} {} {fate:?}", answer.status().as_u16()));
+        world.network.note(&format!("{what} {} {fate:?}{}", answer.status().as_u16(), told));
         if fate == Kube::CrashAfter {
             self.life.kill();
         }
@@ -109,7 +110,7 @@ impl Wire {
         } else {
             let bytes = body.collect().await?.to_bytes();
             if write && parts.status.is_success() {
-                world.oracle().written(world, head.uri.path(), &bytes);
+                world.oracle().written(world, &self.life.name, head.uri.path(), &bytes);
             }
             whole(bytes)
         };
@@ -160,6 +161,15 @@ fn path(head: &http::request::Parts) -> String {
         None => path.to_owned(),
     };
     if is_watch(head) { format!("{path} watch") } else { path }
+}
+
+/// What an Event says.
+fn told(head: &http::request::Parts, body: &[u8]) -> String {
+    if !head.uri.path().contains("/events") {
+        return String::new();
+    }
+    let event: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    format!(" {}: {}", event["reason"], event["note"])
 }
 
 fn whole(bytes: Bytes) -> UnsyncBoxBody<Bytes, AnyError> {

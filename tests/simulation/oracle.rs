@@ -16,8 +16,14 @@ use crate::world::{CANARY, ORGANIZATION, World};
 const TOLD: [&str; 6] =
     ["LateVersion", "AmbiguousCreate", "VersionsRetained", "StatusLost", "VersionInUse", "VersionDeactivated"];
 
+/// As what a process tells of versions that are not its own.
+const NOTICED: [&str; 2] = ["ForeignVersion", "LateVersion"];
+
 /// The longest that a cache lags, in milliseconds.
 const LAG: u64 = 40_000;
+
+/// How long a request may be tried again within one pass, in milliseconds.
+const ON_ITS_WAY: u64 = 30_000;
 
 /// Our resources, as the apiserver calls them.
 pub(crate) const RESOURCES: &str = "secretversions.secrets.abeja.io";
@@ -50,6 +56,10 @@ pub(crate) struct Oracle {
     sent: BTreeMap<(String, String), BTreeSet<String>>,
     /// Which version a resource serves, and since when, in milliseconds of the world; by the UID.
     serves: BTreeMap<String, (String, u64)>,
+    /// When a resource was deleted, in milliseconds of the world; by the UID.
+    removed: BTreeMap<String, u64>,
+    /// What each process told of versions that are not its own: it says so once, and after a restart once more.
+    noticed: BTreeSet<(String, String)>,
     /// Resources that were deleted with nobody left to record or tell what they made.
     let_go: BTreeSet<String>,
 }
@@ -124,16 +134,38 @@ impl Oracle {
         }
     }
 
+    /// A person deletes a resource.
+    pub(crate) fn removed(&mut self, cr: &Value, now: u64) {
+        self.removed.entry(cr["metadata"]["uid"].to_string()).or_insert(now);
+    }
+
     /// I3: only what its own resource created is switched off or deleted, and only where that is wanted.
     fn switched_off(&mut self, world: &World, id: &str, deleted: bool) {
+        // Somebody else was faster: nothing is taken away.
+        let there =
+            world.secrets.iter().any(|secret| versions(world, secret).iter().any(|version| version["id"] == id));
+        if !there {
+            return;
+        }
         let all = world.apiserver.objects(RESOURCES);
         let uid = |cr: &Value| cr["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         let owner = all.iter().find(|cr| self.created.get(&uid(cr)).is_some_and(|ids| ids.contains(id)));
         let Some(owner) = owner else {
-            return self.violation(format!("I3: version {id}, which no living resource created, is taken away"));
+            // A state is idempotent: what was asked for while the resource lived may be on its way a little longer.
+            let just_gone = |(uid, ids): (&String, &BTreeSet<String>)| {
+                let at = self.removed.get(&Value::from(uid.as_str()).to_string());
+                ids.contains(id) && at.is_some_and(|at| world.network.now() < at + ON_ITS_WAY)
+            };
+            if deleted || !self.created.iter().any(just_gone) {
+                self.violation(format!("I3: version {id}, which no living resource created, is taken away"));
+            }
+            return;
         };
         if deleted && owner["metadata"]["deletionTimestamp"].is_null() {
             self.violation(format!("I3: version {id} is deleted, and its resource is not"));
+        }
+        if !deleted && owner["spec"]["state"] == "Inactive" && owner["status"]["versionId"] == id {
+            return;
         }
         // A cache may lag what another resource serves since a moment ago.
         let long = |cr: &Value| {
@@ -147,7 +179,7 @@ impl Oracle {
     }
 
     /// A write of a process took effect.
-    pub(crate) fn written(&mut self, world: &World, path: &str, body: &[u8]) {
+    pub(crate) fn written(&mut self, world: &World, who: &str, path: &str, body: &[u8]) {
         let parts: Vec<&str> = path.split('/').collect();
         let kind = parts.iter().rev().take(3).find(|part| part.ends_with('s') && **part != "status");
         let kind = kind.copied().unwrap_or_default();
@@ -157,7 +189,10 @@ impl Oracle {
             self.holders.insert(object["metadata"]["name"].to_string(), holder.to_owned());
             return;
         }
-        self.counts.writes += 1;
+        let notices = NOTICED.iter().any(|reason| object["reason"] == *reason);
+        if !notices || !self.noticed.insert((who.to_owned(), object["note"].to_string())) {
+            self.counts.writes += 1;
+        }
         match kind {
             "secrets" if object["kind"] == "Secret" => return self.target(world, &object),
             "secretversions" => self.status(world, &object),

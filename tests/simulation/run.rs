@@ -51,6 +51,10 @@ pub(crate) fn simulate_with(seed: u64, flaw: Flaw) -> Run {
             let (with, without) = (outcome.end.join("\n"), fair.end.join("\n"));
             outcome.violations.push(format!("I12: with faults it ends so:\n{with}\nand without:\n{without}"));
         }
+        if !outcome.violations.is_empty() {
+            outcome.trace.push("without faults:".to_owned());
+            outcome.trace.extend(fair.trace);
+        }
     }
     Run { seed, violations: outcome.violations, trace: outcome.trace, plan, weather }
 }

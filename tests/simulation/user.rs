@@ -176,8 +176,9 @@ impl User {
             return say("its target does not hold the value");
         }
         let finalizer = cr["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        (wish.policy != "Retain" && !finalizer && !self.plan.follows[r])
-            .then(|| format!("{}: it has no finalizer", name(r)))
+        let history = cr["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let created = history.iter().any(|record| record["origin"] == "Created");
+        (wish.policy != "Retain" && created && !finalizer).then(|| format!("{}: it has no finalizer", name(r)))
     }
 
     /// Whether another live resource manages the same remote secret.
@@ -195,17 +196,19 @@ impl User {
     pub(crate) fn end_state(&self) -> Vec<String> {
         let mut end = Vec::new();
         for (r, wish) in self.plan.wishes.iter().enumerate() {
+            // What a follower follows is made by somebody else, when it pleases them.
+            if self.plan.follows[r] {
+                continue;
+            }
             let cr = self.resource(r);
             let ready = cr.as_ref().map(|cr| (is_ready(cr), reason(cr)));
             let value = STANDARD.encode(value(self.world.seed, r, wish.value));
             let id = cr.as_ref().and_then(|cr| cr["status"]["versionId"].as_str().map(str::to_owned));
             let version =
                 self.versions(r).into_iter().find(|v| Some(v["id"].as_str().unwrap_or_default()) == id.as_deref());
-            // What a follower follows is made by somebody else, when it pleases them.
-            let own = |it: bool| it || self.plan.follows[r];
-            let holds = version.map(|v| (own(v["value"] == value), v["status"].clone()));
+            let holds = version.map(|v| (v["value"] == value, v["status"].clone()));
             let target = self.world.apiserver.object("secrets", TEAM, &self.target(r));
-            let target = target.map(|target| own(target["data"]["value"] == value));
+            let target = target.map(|target| target["data"]["value"] == value);
             end.push(format!("{}: {ready:?}, its version {holds:?}, its target {target:?}", name(r)));
         }
         end
@@ -259,6 +262,7 @@ impl User {
     async fn remove(&self, r: usize) {
         if let Some(cr) = self.resource(r) {
             self.world.oracle().deleted(&cr);
+            self.world.oracle().removed(&cr, self.world.network.now());
         }
         self.delete::<SecretVersion>(&name(r)).await;
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -123,7 +123,13 @@ impl Streams {
         let mut open = lock(&self.open);
         open.retain(|stream| !stream.orders.is_closed());
         open.push(Open { resource: resource.to_owned(), orders });
-        let stream = Stream { resource: resource.to_owned(), answer: Some(answer), held: VecDeque::new(), events };
+        let stream = Stream {
+            resource: resource.to_owned(),
+            answer: Some(answer),
+            part: BytesMut::new(),
+            held: VecDeque::new(),
+            events,
+        };
         tokio::spawn(stream.run(self.flows.subscribe(), ordered));
         client
     }
@@ -134,6 +140,8 @@ struct Stream {
     resource: String,
     /// Absent once the apiserver has ended it.
     answer: Option<reqwest::Response>,
+    /// The beginning of an event whose end has not come: to hold or to throw away is always a whole one.
+    part: BytesMut,
     /// What has come, and when.
     held: VecDeque<(Instant, io::Result<Bytes>)>,
     events: mpsc::Sender<io::Result<Bytes>>,
@@ -164,12 +172,24 @@ impl Stream {
                         return;
                     }
                 }
-                came = next(&mut self.answer), if self.answer.is_some() => {
-                    if matches!(came, None | Some(Err(_))) {
-                        self.answer = None;
-                    }
-                    self.held.extend(came.map(|event| (Instant::now(), event)));
+                came = next(&mut self.answer), if self.answer.is_some() => self.hold(came),
+            }
+        }
+    }
+
+    /// Takes what came, up to the end of its last event.
+    fn hold(&mut self, came: Option<io::Result<Bytes>>) {
+        let now = Instant::now();
+        match came {
+            Some(Ok(bytes)) => {
+                self.part.extend_from_slice(&bytes);
+                if let Some(end) = self.part.iter().rposition(|byte| *byte == b'\n') {
+                    self.held.push_back((now, Ok(self.part.split_to(end + 1).freeze())));
                 }
+            }
+            ended => {
+                self.answer = None;
+                self.held.extend(ended.map(|error| (now, error)));
             }
         }
     }
