@@ -104,7 +104,7 @@ pub(super) fn begin(o: &Observed, access: &Access, place: &Place) -> Step {
     let Some(versions) = o.seen.versions.as_ref().filter(|v| v.values) else {
         return Step::Look(Look::Versions { values: true });
     };
-    if let Some(step) = missing(o, &recorded_ids(o, place)) {
+    if let Some(step) = missing(o, &recorded_ids(o)) {
         return step;
     }
     let mut events = Vec::new();
@@ -185,7 +185,7 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
             return record_intent(o, place, intent, lowest, Origin::Referenced, vec![ambiguous_event(several)]);
         }
     }
-    if let Some(step) = missing(o, &recorded_ids(o, place)) {
+    if let Some(step) = missing(o, &recorded_ids(o)) {
         return step;
     }
     if let Some(step) = hold_unknown(o, unknown.into_iter()) {
@@ -371,11 +371,9 @@ pub fn has_finalizer(cr: &SecretVersion) -> bool {
     cr.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER)
 }
 
-/// Recorded ids of this resource in this place, and whatever else this process knows to exist there.
-pub(super) fn recorded_ids<'a>(o: &'a Observed, place: &Place) -> Vec<&'a str> {
-    let place = place.to_string();
-    let recorded =
-        o.cr.status.iter().flat_map(|s| &s.history).filter(|r| r.place == place).map(|r| r.version_id.as_str());
+/// Recorded ids, and whatever else this process knows to exist at the remote.
+pub(super) fn recorded_ids(o: &Observed) -> Vec<&str> {
+    let recorded = o.cr.status.iter().flat_map(|s| &s.history).map(|r| r.version_id.as_str());
     let mut ids: Vec<&str> = recorded.chain(o.memory.known.iter().map(String::as_str)).collect();
     ids.sort_unstable();
     ids.dedup();

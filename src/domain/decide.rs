@@ -87,16 +87,25 @@ pub(super) fn place(o: &Observed, access: &Access) -> Result<Place, Box<Step>> {
         }
     };
     let place = Place { url: access.url.clone(), organization_id, secret_id };
-    match recorded_place(&o.cr) {
-        Some(recorded) if recorded != place => fail(Problem::stalled(
+    match elsewhere(&o.cr, &place) {
+        Some(recorded) => fail(Problem::stalled(
             Reason::PlaceChanged,
             format!(
                 "this resource's versions live in {recorded}, but its connection now names {place}; point the connection \
                  back, or make another resource for the new place"
             ),
         )),
-        _ => Ok(place),
+        None => Ok(place),
     }
+}
+
+/// Another place that status speaks of, as a whole or in one of its records: nothing is done here then, because ids of one place
+/// say nothing in another.
+pub(super) fn elsewhere(cr: &SecretVersion, place: &Place) -> Option<String> {
+    let here = place.to_string();
+    let whole = recorded_place(cr).map(|recorded| recorded.to_string());
+    let records = cr.status.iter().flat_map(|s| &s.history).map(|r| r.place.as_str());
+    whole.as_deref().into_iter().chain(records).find(|recorded| *recorded != here).map(str::to_owned)
 }
 
 fn found(o: &Observed, name: &str) -> Result<String, Box<Step>> {

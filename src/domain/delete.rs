@@ -6,7 +6,7 @@ use crate::api::v1alpha1::{DeletionPolicy, Intent, Origin, Permission, Record, V
 
 use super::condition::{Problem, Verdict};
 use super::create::{self, bare, candidates, grace_left, has_finalizer, open_intent, recorded_ids};
-use super::decide::{access, previous_target, problem, recorded_place, rest_until, settled, status};
+use super::decide::{access, elsewhere, previous_target, problem, rest_until, settled, status};
 use super::observed::{Access, Link, Observed};
 use super::place::Place;
 use super::reason::Reason;
@@ -42,9 +42,9 @@ pub(super) fn decide(o: &Observed) -> Step {
         return blocked(o, problem, Wake::Backoff(wait));
     }
     let Some(place) = place(o, access) else {
-        return Step::Do(Effect::RemoveFinalizer { events: Vec::new() });
+        return let_go(o, "nothing says in which remote secret they are");
     };
-    if recorded_place(&o.cr).is_some_and(|recorded| recorded != place) {
+    if elsewhere(&o.cr, &place).is_some() {
         let message = "the connection now names another place than the one the versions were created in; point it back";
         return blocked(o, Problem::stalled(Reason::PlaceChanged, message), Wake::Refresh);
     }
@@ -56,7 +56,7 @@ pub(super) fn decide(o: &Observed) -> Step {
         if let Some(problem) = create::of_newer(intent) {
             return blocked(o, problem, Wake::Refresh);
         }
-        if let Some(step) = resolve(o, &place, intent) {
+        if let Some(step) = resolve(o, intent) {
             return step;
         }
     } else if bare(&o.cr) {
@@ -120,7 +120,7 @@ fn clean(o: &Observed, policy: DeletionPolicy, mut events: Vec<Event>) -> Step {
 }
 
 /// An open intent is resolved before anything is deleted. `None` once it is known that nothing came of it.
-fn resolve(o: &Observed, place: &Place, intent: &Intent) -> Option<Step> {
+fn resolve(o: &Observed, intent: &Intent) -> Option<Step> {
     if !o.seen.versions.as_ref().is_some_and(|v| v.values) {
         return Some(Step::Look(Look::Versions { values: true }));
     }
@@ -145,13 +145,14 @@ fn resolve(o: &Observed, place: &Place, intent: &Intent) -> Option<Step> {
         let status = Box::new(settled(o, next, &verdict));
         return Some(Step::Do(Effect::WriteStatus { status, events }));
     }
-    if let Some(step) = create::missing(o, &recorded_ids(o, place)) {
+    if let Some(step) = create::missing(o, &recorded_ids(o)) {
         return Some(step);
     }
-    if let Some(first) = unknown.first() {
+    if !unknown.is_empty() {
+        let ids: Vec<&str> = unknown.iter().map(|v| v.id.as_str()).collect();
         let message = format!(
-            "the remote does not serve version {}, which may have been created here; make it readable",
-            first.id
+            "the remote does not serve the value of version {}, which may have been created here; make the value readable",
+            ids.join(", ")
         );
         return Some(blocked(o, Problem::passing(Reason::AmbiguousCreate, message), Wake::Backoff(o.backoff)));
     }

@@ -7,14 +7,13 @@ use super::decide::{
     forced, previous_target, rest, rest_remote, rest_waiting, settled, status, target_unmoved, was_ready,
 };
 use super::observed::{Access, Observed, Sent, TargetSight, Version};
-use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
 use super::step::{Effect, Event, Look, Rest, Step};
 use super::{condition, create, record, twins};
 
 /// The next step for a managed resource whose source has not changed, or cannot be read.
-pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Option<Problem>) -> Step {
+pub(super) fn decide(o: &Observed, access: &Access, source: Option<Problem>) -> Step {
     let status = status(&o.cr);
     let uid = o.cr.metadata.uid.as_deref();
     let created = |r: &Record| r.origin == Origin::Created && Some(r.uid.as_str()) == uid;
@@ -33,10 +32,10 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Optio
     }
     let wanted = o.cr.spec.state.unwrap_or(VersionState::Active);
     let current = o.seen.find(&id);
-    match (&o.seen.versions, current) {
-        (Some(_), None) => return lacking(o, place, &id),
-        (Some(_), Some(version)) if version.state != wanted => {
-            if wanted == VersionState::Inactive && status.origin != Some(Origin::Created) {
+    match current {
+        None if o.seen.versions.is_some() => return lacking(o, &id),
+        Some(version) if version.state != wanted => {
+            if wanted == VersionState::Inactive && !status.history.iter().any(|r| created(r) && r.version_id == id) {
                 let message = "the version was found at the remote, not created here, so it is not deactivated; remove \
                                spec.state, or deactivate it at the remote";
                 return rest_remote(o, Problem::stalled(Reason::NotCreatedHere, message));
@@ -48,14 +47,14 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place, source: Optio
         }
         _ => {}
     }
-    if let Some(step) = twins::compare(o, place) {
+    if let Some(step) = twins::compare(o) {
         return step;
     }
     let mut next = status;
     if let Some(version) = current {
         note_version(&mut next, version);
     }
-    let events = twins::events(o, place);
+    let events = twins::events(o);
     let remote = source.or_else(|| record::altered(&next));
     finish(o, next, &id, current, remote, events)
 }
@@ -116,10 +115,10 @@ fn must_ask_remote(o: &Observed) -> bool {
 }
 
 /// The recorded version is not in the list: not yet shown, or gone.
-fn lacking(o: &Observed, place: &Place, id: &str) -> Step {
+fn lacking(o: &Observed, id: &str) -> Step {
     match create::missing(o, &[id]) {
         // Lists may lag for the settle time: until that is over nothing is known to have changed, so nothing is said.
-        Some(Step::Rest(waiting)) if was_ready(o) && !forced(o) => {
+        Some(Step::Rest(waiting)) if (was_ready(o) || was_gone(o)) && !forced(o) => {
             return Step::Rest(Rest { status: Box::new(status(&o.cr)), ..waiting });
         }
         Some(step) => return step,
@@ -131,12 +130,12 @@ fn lacking(o: &Observed, place: &Place, id: &str) -> Step {
             "version {id} was created by this resource and is gone at the remote; its value stays in use here until the \
              source changes"
         );
-        if let Some(step) = twins::compare(o, place) {
+        if let Some(step) = twins::compare(o) {
             return step;
         }
         let problem = Problem::stalled(Reason::VersionGone, message);
         let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
-        return rest(o, next, &verdict, twins::events(o, place));
+        return rest(o, next, &verdict, twins::events(o));
     }
     next.history.retain(|r| r.version_id != id);
     (next.version_id, next.version, next.state, next.updated_at) = (None, None, None, None);
@@ -148,6 +147,13 @@ fn lacking(o: &Observed, place: &Place, id: &str) -> Step {
     let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
     let status = Box::new(settled(o, next, &verdict));
     Step::Do(Effect::WriteStatus { status, events: Vec::new() })
+}
+
+/// Whether status says already, of the present spec, that the version is gone.
+fn was_gone(o: &Observed) -> bool {
+    let remote = o.cr.status.as_ref().and_then(|s| condition::get(&s.conditions, kind::REMOTE_SYNCED));
+    remote
+        .is_some_and(|c| c.reason == Reason::VersionGone.as_str() && c.observed_generation == o.cr.metadata.generation)
 }
 
 /// The target: what keeps it from being synced, or the step that comes first. Notes in `next` what was written.

@@ -26,7 +26,7 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
         return create::resume(o, access, place, intent);
     }
     // What a list has shown in this pass is judged before the pass ends.
-    if quiet(o) && twins::unjudged(o, place).is_empty() {
+    if quiet(o) && twins::unjudged(o).is_empty() {
         return Step::Rest(Rest { status: Box::new(status(&o.cr)), wake: Wake::Refresh, events: Vec::new() });
     }
     let nothing_carried_through = o.cr.status.as_ref().is_none_or(|s| s.digest.is_none());
@@ -38,13 +38,13 @@ pub(super) fn decide(o: &Observed, access: &Access, place: &Place) -> Step {
             None => Step::Look(Look::Source),
             Some(Source::Bytes { is_last, .. }) => match changed(o, *is_last) {
                 Ok(true) => create::begin(o, access, place),
-                Ok(false) => hold::decide(o, access, place, None),
+                Ok(false) => hold::decide(o, access, None),
                 Err(step) => *step,
             },
-            Some(other) => hold::decide(o, access, place, source_problem(other)),
+            Some(other) => hold::decide(o, access, source_problem(other)),
         };
     }
-    hold::decide(o, access, place, None)
+    hold::decide(o, access, None)
 }
 
 /// Whether the source's bytes differ from those of the last change that was carried through. Where the digest cannot

@@ -3,15 +3,13 @@
 use super::condition::{self, kind};
 use super::observed::{Observed, Sight, Version};
 use super::outcome::later;
-use super::place::Place;
 use super::reason::Reason;
 use super::step::{Event, Look, Rest, Step};
 
 /// Versions that nobody here recorded, newer than what is in use, and not judged yet.
-pub(super) fn unjudged<'a>(o: &'a Observed, place: &Place) -> Vec<&'a Version> {
+pub(super) fn unjudged(o: &Observed) -> Vec<&Version> {
     let Some(status) = &o.cr.status else { return Vec::new() };
-    let place = place.to_string();
-    let recorded = |id: &str| status.history.iter().any(|r| r.version_id == id && r.place == place);
+    let recorded = |id: &str| status.history.iter().any(|r| r.version_id == id);
     let newer = |v: &&Version| {
         status.create.as_ref().map_or(v.number > status.version.unwrap_or_default(), |intent| {
             later(v, &intent.baseline) || intent.earlier.iter().any(|e| later(v, &e.baseline))
@@ -30,16 +28,16 @@ pub fn are_judged(o: &Observed, rest: &Rest) -> bool {
 }
 
 /// Asks for values where a version may be a late outcome of one of our creates.
-pub(super) fn compare(o: &Observed, place: &Place) -> Option<Step> {
+pub(super) fn compare(o: &Observed) -> Option<Step> {
     let compare = o.cr.status.as_ref().is_some_and(|s| s.create.is_some());
     let have_values = o.seen.versions.as_ref().is_some_and(|v| v.values);
-    (compare && !have_values && !unjudged(o, place).is_empty()).then_some(Step::Look(Look::Versions { values: true }))
+    (compare && !have_values && !unjudged(o).is_empty()).then_some(Step::Look(Look::Versions { values: true }))
 }
 
 /// What to tell people of versions that nobody here recorded.
-pub(super) fn events(o: &Observed, place: &Place) -> Vec<Event> {
+pub(super) fn events(o: &Observed) -> Vec<Event> {
     let current = o.cr.status.as_ref().and_then(|s| s.version).unwrap_or_default();
-    let unjudged = unjudged(o, place);
+    let unjudged = unjudged(o);
     let twin = |v: &&&Version| v.is_intent == Sight::Equal || v.is_earlier == Sight::Equal;
     let late = unjudged.iter().filter(twin).map(|v| {
         let note = format!("version {} ({}) looks like a late outcome of an earlier create; delete it at the remote if it is not wanted", v.number, v.id);

@@ -71,6 +71,25 @@ fn an_open_create_is_found_before_anything_goes() {
 }
 
 #[test]
+fn what_cannot_be_compared_keeps_a_resource_until_it_can() {
+    let mut world = World::managed(&json!({}));
+    world.post = Post::LostAfter;
+    world.crash = Some(Crash { at: 2, after: true });
+    world.pass();
+    world.restart();
+    world.make("theirs");
+    world.remote.iter_mut().for_each(|v| v.served = false);
+    world.delete();
+    world.settle_for(Duration::from_hours(1));
+    let message = world.message();
+    assert_eq!((world.exists, world.reason().as_str(), world.values().len()), (true, "AmbiguousCreate", 2));
+    assert!(message.contains("v1, v2") && message.contains("readable"), "{message}");
+    world.remote.iter_mut().for_each(|v| v.served = true);
+    world.settle();
+    assert_eq!((world.exists, world.values()), (false, vec!["theirs"]));
+}
+
+#[test]
 fn what_a_newer_operator_meant_is_left_to_it() {
     let mut world = World::managed(&json!({}));
     world.settle();
@@ -105,9 +124,7 @@ fn a_blocked_deletion_says_how_to_let_go_and_does() {
     world.link = Link::NotReady { reason: Reason::CredentialNotFound, message: "gone".into() };
     world.delete();
     world.pass();
-    let status = world.status();
-    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
-    assert!(ready.message.contains("Retain"), "{}", ready.message);
+    assert!(world.message().contains("Retain"), "{}", world.message());
     world.edit_spec(|cr| cr.spec.deletion_policy = Some(DeletionPolicy::Retain));
     world.settle();
     assert!(!world.exists);
@@ -128,6 +145,38 @@ fn revoked_access_and_suspension_let_go_and_name_what_stays() {
         assert_eq!(world.values().len(), 3);
         assert!(world.events.iter().any(|e| e.reason == Reason::VersionsRetained));
     }
+}
+
+#[test]
+fn what_another_place_holds_is_not_looked_for_here() {
+    // An administrator took the place out of status, and the connection was pointed elsewhere: its record still says where.
+    let mut world = mixed("Delete");
+    let status = world.cr.status.as_mut().unwrap();
+    status.url = None;
+    status.history.iter_mut().for_each(|r| r.place = "https://before/1/2".into());
+    let mut alive = mixed("Delete");
+    alive.cr.status.clone_from(&world.cr.status);
+    alive.edit_source("c");
+    alive.pass();
+    assert_eq!((alive.reason().as_str(), alive.values().len()), ("PlaceChanged", 3));
+    world.delete();
+    world.pass();
+    assert_eq!((world.reason().as_str(), world.values().len()), ("PlaceChanged", 3));
+    world.edit_spec(|cr| cr.spec.deletion_policy = Some(DeletionPolicy::Retain));
+    world.settle();
+    assert!(!world.exists);
+    assert!(world.events.iter().any(|e| e.reason == Reason::VersionsRetained && e.note.contains("v1")));
+}
+
+#[test]
+fn where_nothing_says_which_secret_it_was_what_stays_is_named() {
+    let mut world = mixed("Delete");
+    (world.cr.spec.remote_ref.secret_id, world.cr.spec.remote_ref.secret_name) = (None, Some("db".into()));
+    world.cr.status.as_mut().unwrap().secret_id = None;
+    world.delete();
+    world.settle();
+    assert_eq!((world.exists, world.values().len()), (false, 3));
+    assert!(world.events.iter().any(|e| e.reason == Reason::VersionsRetained && e.note.contains("v3")));
 }
 
 #[test]

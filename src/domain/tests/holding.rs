@@ -25,11 +25,28 @@ fn the_wanted_state_is_held() {
 }
 
 #[test]
+fn a_state_that_is_seen_on_the_way_to_the_target_is_put_right_too() {
+    let mut world = synced(&json!({}));
+    (world.remote[0].state, world.target) = (VersionState::Inactive, None);
+    world.settle();
+    assert_eq!((world.remote[0].state, world.ready()), (VersionState::Active, true));
+}
+
+#[test]
 fn a_version_that_was_only_found_is_never_deactivated() {
     let mut world = World::managed(&json!({"state": "Inactive"}));
     world.make("a");
     world.settle();
     assert_eq!((world.remote[0].state, world.reason().as_str()), (VersionState::Active, "NotCreatedHere"));
+}
+
+#[test]
+fn what_the_original_created_is_not_the_copys_to_deactivate() {
+    let mut copy = synced(&json!({}));
+    copy.cr.metadata.uid = Some("the copy's".into());
+    copy.edit_spec(|cr| cr.spec.state = Some(VersionState::Inactive));
+    copy.settle();
+    assert_eq!((copy.remote[0].state, copy.reason().as_str()), (VersionState::Active, "NotCreatedHere"));
 }
 
 #[test]
@@ -90,6 +107,11 @@ fn a_created_version_that_is_gone_is_not_made_again() {
     world.settle();
     assert_eq!(world.reason(), "VersionGone");
     assert_eq!((world.values().len(), world.target_value()), (0, Some("a")));
+    // Another process finds it out anew, and there is nothing new to say.
+    let writes = world.kube_writes;
+    world.restart();
+    world.settle();
+    assert_eq!((world.reason().as_str(), world.kube_writes), ("VersionGone", writes));
     world.edit_source("b");
     world.settle();
     assert_eq!((world.values(), world.target_value()), (vec!["b"], Some("b")));

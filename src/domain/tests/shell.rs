@@ -20,7 +20,7 @@ use crate::domain::step::{Effect, Look, Step, Wake};
 use crate::domain::twins;
 
 /// What a process remembers, by the time at which it learned of it. A crash loses all of it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Remembered {
     intent: Option<(String, Known)>,
     bare_since: Option<Duration>,
@@ -33,7 +33,7 @@ pub(super) struct Remembered {
     target_checked: Option<ObjectSeen>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Known {
     Fresh,
     NotSent,
@@ -371,6 +371,10 @@ impl World {
                 Sent::Failed(lost(Reason::RemoteUnavailable))
             }
             Post::LostBefore => Sent::Failed(lost(Reason::RemoteUnavailable)),
+            Post::TooLate => {
+                self.memory.intent = Some((intent.to_owned(), Known::NotSent));
+                Sent::TooLate
+            }
             Post::Late(after) => {
                 self.late.push((self.now + after, value));
                 Sent::Failed(lost(Reason::RemoteUnavailable))

@@ -11,6 +11,7 @@ use super::shell::Remembered;
 use crate::api::v1alpha1::{ObjectSeen, Permission, SecretVersion, SecretVersionStatus, VersionState};
 use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT};
 use crate::domain::observed::{Access, Link, Owner};
+use crate::domain::projection::TargetView;
 use crate::domain::step::{Event, Wake};
 
 pub(super) const SETTLE: Duration = Duration::from_secs(30);
@@ -38,6 +39,8 @@ pub(super) enum Post {
     LostAfter,
     /// It is not carried out, and no answer comes.
     LostBefore,
+    /// The time to send it runs out first.
+    TooLate,
     /// It is refused with this status, in the API's own words.
     Refused(u16),
     /// It is carried out only after this long; the answer is lost.
@@ -61,6 +64,7 @@ pub(super) enum End {
     Removed,
 }
 
+#[derive(Debug)]
 pub(super) struct World {
     pub(super) cr: SecretVersion,
     pub(super) exists: bool,
@@ -128,7 +132,7 @@ impl World {
         Self::new(resource(spec), None)
     }
 
-    fn new(cr: SecretVersion, source: Option<String>) -> Self {
+    pub(super) fn new(cr: SecretVersion, source: Option<String>) -> Self {
         Self {
             cr,
             exists: true,
@@ -209,6 +213,12 @@ impl World {
         self.condition("Ready").1
     }
 
+    /// What `Ready` says to people.
+    pub(super) fn message(&self) -> String {
+        let found = self.status().conditions.into_iter().find(|c| c.type_ == "Ready");
+        found.map(|c| c.message).unwrap_or_default()
+    }
+
     pub(super) fn values(&self) -> Vec<&str> {
         self.remote.iter().map(|v| v.value.as_str()).collect()
     }
@@ -218,8 +228,7 @@ impl World {
     }
 
     pub(super) fn target_object(&self, version: u64) -> ObjectSeen {
-        // It is named like the resource.
-        ObjectSeen { uid: Some(self.target_uid()), ..object("db", version) }
+        ObjectSeen { uid: Some(self.target_uid()), ..object(TargetView::of(&self.cr).name(), version) }
     }
 
     pub(super) fn target_uid(&self) -> String {
