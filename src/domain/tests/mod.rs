@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by a panic")]
 
+mod arbitrary;
 mod deletion;
 mod following;
+mod histories;
 mod holding;
 mod properties;
 mod protocol;

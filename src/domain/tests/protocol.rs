@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{Crash, End, Post, World, access};
+use super::world::{Crash, End, Post, SETTLE, World, access};
 use crate::api::v1alpha1::{Origin, VersionState};
 use crate::domain::create::{bare, grace};
-use crate::domain::observed::{Access, Link};
-use crate::domain::step::Wake;
+use crate::domain::decide::decide;
+use crate::domain::observed::{Access, Fate, Link, Versions};
+use crate::domain::step::{Step, Wake};
 
 const CREATE: [&str; 5] = ["add_finalizer", "write_intent", "create_version", "write_target", "write_status"];
 
@@ -164,13 +165,13 @@ fn every_other_answer_is_ambiguous() {
 #[test]
 fn three_unknown_outcomes_in_a_row_stop_and_a_requested_sync_goes_on() {
     let mut world = managed();
-    while world.reason() != "CreateUnresolved" {
+    for _ in 0..200 {
         world.post = Post::LostBefore;
         if let End::Rest(Wake::After(wait) | Wake::Backoff(wait)) = world.pass() {
             world.advance(wait);
         }
     }
-    assert_eq!(world.count("create_version"), 3);
+    assert_eq!((world.reason().as_str(), world.count("create_version")), ("CreateUnresolved", 3));
     assert_eq!(world.condition("Stalled").0, "True");
     world.post = Post::Answered;
     world.request_sync("now");
@@ -184,13 +185,120 @@ fn a_requested_sync_is_an_attempt_like_any_other() {
     let mut world = managed();
     world.post = Post::LostBefore;
     world.pass();
+    world.advance(Duration::from_secs(95));
     world.request_sync("now");
     world.post = Post::LostBefore;
-    while world.count("create_version") < 2 {
-        let End::Rest(Wake::After(wait) | Wake::Backoff(wait)) = world.pass() else { break };
-        world.advance(wait);
+    world.pass();
+    assert_eq!((world.count("create_version"), world.status().create.map(|intent| intent.attempts)), (2, Some(2)));
+}
+
+#[test]
+fn what_ran_out_of_time_was_not_sent_and_is_tried_again_a_moment_later() {
+    let mut world = managed();
+    world.post = Post::TooLate;
+    assert_eq!(world.pass(), End::Rest(Wake::After(Duration::from_secs(1))));
+    assert_eq!((world.reason().as_str(), world.count("write_intent")), ("Progressing", 1));
+    let began = world.now;
+    world.settle();
+    assert_one_each(&world, &["a"]);
+    assert!(world.since(began) < Duration::from_secs(5), "no grace for what was not sent");
+    assert_eq!(world.status().create.map(|intent| intent.attempts), Some(1));
+}
+
+#[test]
+fn looks_for_an_outcome_come_at_growing_intervals_up_to_half_a_minute() {
+    let mut world = managed();
+    world.post = Post::LostBefore;
+    // In whole seconds, until the next attempt. The end of the grace cuts the last one short.
+    let mut waits = |sent: usize| {
+        let mut waits = Vec::new();
+        while let End::Rest(Wake::After(wait)) = world.pass() {
+            world.advance(wait);
+            if world.count("create_version") > sent {
+                break;
+            }
+            waits.push(wait.as_secs());
+            world.post = Post::LostBefore;
+        }
+        waits
+    };
+    assert_eq!(waits(1), [1, 1, 1, 1, 2, 3, 5, 7, 11, 17, 25, 18]);
+    assert_eq!(waits(2).into_iter().max(), Some(30));
+}
+
+#[test]
+fn what_was_replaced_is_remembered_as_far_as_four_changes_back_and_a_repeat_is_no_replacement() {
+    let mut world = managed();
+    let earlier = |world: &World| {
+        let create = world.status().create.expect("the intent stays");
+        create.earlier.into_iter().map(|e| e.digest).collect::<Vec<_>>()
+    };
+    world.post = Post::LostBefore;
+    world.settle();
+    assert_eq!((world.count("create_version"), earlier(&world)), (2, vec![]));
+    for value in ["b", "c", "d", "e", "f"] {
+        world.edit_source(value);
+        world.settle();
     }
-    assert_eq!(world.status().create.map(|intent| intent.attempts), Some(2));
+    assert_eq!(earlier(&world), ["e", "d", "c", "b"].map(|value| format!("v1.k.{value}")));
+}
+
+#[test]
+fn what_is_known_of_one_intent_says_nothing_of_another() {
+    let mut world = managed();
+    world.post = Post::LostBefore;
+    world.pass();
+    let mut observed = world.observe();
+    (observed.live, observed.seen.versions) = (true, Some(Versions { values: true, all: Vec::new() }));
+    for fate in [Fate::Fresh, Fate::NotSent, Fate::Rejected, Fate::Refused, Fate::Ambiguous(Duration::MAX)] {
+        observed.memory.intent = Some(("another".into(), fate));
+        let Step::Rest(rest) = decide(&observed) else { panic!("{fate:?}: it does not wait") };
+        assert_eq!(rest.wake, Wake::After(Duration::from_secs(1)), "{fate:?}");
+    }
+}
+
+#[test]
+fn what_is_written_on_the_way_claims_nothing() {
+    let mut withdrawn = managed();
+    withdrawn.settle();
+    withdrawn.post = Post::LostBefore;
+    withdrawn.edit_source("b");
+    withdrawn.pass();
+    withdrawn.edit_source("a");
+    withdrawn.advance(Duration::from_mins(5));
+    withdrawn.restart();
+    withdrawn.pass();
+    withdrawn.advance(Duration::from_mins(5));
+    let mut changed = managed();
+    changed.settle();
+    changed.edit_source("b");
+    let mut refused = managed();
+    refused.settle();
+    refused.edit_source("b");
+    refused.post = Post::Refused(429);
+    let mut successor = managed();
+    successor.make("a");
+    successor.settle();
+    successor.remote.clear();
+    successor.refresh_due = true;
+    successor.pass();
+    successor.advance(SETTLE);
+    for (mut world, effect) in
+        [(withdrawn, "write_status"), (changed, "write_intent"), (refused, "rest"), (successor, "write_status")]
+    {
+        // The target was in the way when it was last looked at.
+        let conditions = &mut world.cr.status.as_mut().unwrap().conditions;
+        for condition in conditions.iter_mut().filter(|c| c.type_ == "TargetSynced") {
+            (condition.status, condition.reason) = ("False".into(), "TargetConflict".into());
+        }
+        world.crash = Some(Crash { at: world.effects.len(), after: effect != "rest" });
+        if effect == "rest" {
+            world.crash = None;
+        }
+        world.pass();
+        assert_eq!(world.condition("Ready").0, "False", "{effect}");
+        assert_eq!(world.condition("TargetSynced"), ("False".into(), "TargetConflict".into()), "{effect}");
+    }
 }
 
 #[test]
@@ -315,6 +423,7 @@ fn a_change_that_was_never_sent_is_replaced_by_the_next() {
     world.edit_source("b");
     world.settle();
     assert_one_each(&world, &["b"]);
+    assert_eq!(world.effects[2..], ["write_intent", "create_version", "write_target", "write_status"]);
 }
 
 #[test]
