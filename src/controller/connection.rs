@@ -10,6 +10,7 @@ use kube::api::{Api, Patch};
 use kube::core::{DeserializeGuard, Resource};
 use kube::runtime::controller::Action;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{
@@ -20,6 +21,7 @@ use crate::domain::backoff;
 use crate::domain::condition::{self, Problem};
 use crate::domain::create::has_finalizer;
 use crate::domain::decide::advice;
+use crate::domain::protect::{Finalizer, Held};
 use crate::domain::reason::Reason;
 use crate::remote::{self, Credential};
 use crate::secret::SecretText;
@@ -114,16 +116,19 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
         _ => None,
     };
 
-    let want_held = !users.with_duties.is_empty() || (users.managed && !deleting);
-    let mut protected = held && !deleting;
-    if want_held && !held && !deleting {
-        set_finalizer(&ctx, connection, true).await?;
-        protected = true;
-    } else if held && !want_held {
-        set_finalizer(&ctx, connection, false).await?;
-        protected = false;
+    let mut needs =
+        Held { held, deleting, duties: !users.with_duties.is_empty(), managed: users.managed, idle: Duration::ZERO };
+    let idle_since = (held && !needs.is_needed())
+        .then(|| old.as_ref().and_then(|entry| entry.idle_since).unwrap_or_else(Instant::now));
+    needs.idle = idle_since.map(|since| since.elapsed()).unwrap_or_default();
+    let change = needs.finalizer();
+    match change {
+        Finalizer::Add => set_finalizer(&ctx, connection, true).await?,
+        Finalizer::Remove => set_finalizer(&ctx, connection, false).await?,
+        Finalizer::Keep | Finalizer::Wait(_) => {}
     }
-    let gone = deleting && !want_held;
+    let protected = (held || change == Finalizer::Add) && change != Finalizer::Remove && !deleting;
+    let gone = deleting && !needs.is_needed();
 
     let watched_ca = loaded.ca_in_config_map;
     let shown = problem.clone().or_else(|| refused.clone());
@@ -134,6 +139,7 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
         problem,
         refused,
         protected,
+        idle_since,
         deleting,
         secrets: loaded.secrets,
     };
@@ -145,11 +151,12 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
     }
     write_status(&ctx, connection, shown, deleting, &users).await?;
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
-    Ok(Action::requeue(match (healthy, watched_ca) {
+    let next = match (healthy, watched_ca) {
         (false, _) => retry,
         (true, true) => CA_INTERVAL,
         (true, false) => INTERVAL,
-    }))
+    };
+    Ok(Action::requeue(if let Finalizer::Wait(idle) = change { next.min(idle) } else { next }))
 }
 
 /// The last client that could be made: good enough to clean up with.

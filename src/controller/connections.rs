@@ -9,6 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::time::Instant;
 
 use crate::api::v1alpha1::{
     AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, RateLimit, SecretVersion,
@@ -55,6 +56,8 @@ pub struct Entry {
     pub refused: Option<(Reason, String)>,
     /// Whether it has our finalizer and is not being deleted.
     pub protected: bool,
+    /// Since when it has our finalizer and nobody needs it.
+    pub idle_since: Option<Instant>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// The Secrets that it reads.

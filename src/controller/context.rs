@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
@@ -36,6 +37,8 @@ pub struct Ctx {
     pub client: kube::Client,
     /// Whether this process may act.
     pub guard: lease::Guard,
+    /// Whether this process is told to stop.
+    pub shutdown: CancellationToken,
     /// The machine under this process.
     pub host: SharedHost,
     /// Counters.
@@ -94,6 +97,15 @@ pub struct Wakers {
 }
 
 impl Ctx {
+    /// Waits, unless the process is told to stop: what is waited for may never come then. Answers whether it came.
+    pub async fn unless_stopped(&self, wait: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => false,
+            () = wait => true,
+        }
+    }
+
     /// Waits until every cache that a pass over a resource reads has been filled once.
     pub async fn caches_filled(&self) {
         self.listed.resources.opened().await;

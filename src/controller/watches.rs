@@ -85,6 +85,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         resources: resources.clone(),
         client: client.clone(),
         guard,
+        shutdown: shutdown.clone(),
         host,
         metrics,
         keyring,
@@ -127,7 +128,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         note_connection(&ctx, ConnectionKind::ClusterAbejaConnection),
         reconcile_connection::<ClusterAbejaConnection>,
     ));
-    tasks.spawn(announce_readiness(ctx.clone(), health.clone(), shutdown.clone()));
+    tasks.spawn(announce_readiness(ctx.clone(), health.clone()));
     while tasks.join_next().await.is_some() {}
 }
 
@@ -249,7 +250,9 @@ fn prune<K: Resource>(object: &mut K) {
 
 async fn reconcile_resource(object: Arc<DeserializeGuard<SecretVersion>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
     let pass = async {
-        ctx.caches_filled().await;
+        if !ctx.unless_stopped(ctx.caches_filled()).await {
+            return Ok(Action::await_change());
+        }
         match &object.0 {
             Ok(cr) => Box::pin(pass::reconcile(&ctx, cr)).await,
             Err(_) => Err(Error::Unreadable),
@@ -261,7 +264,9 @@ async fn reconcile_resource(object: Arc<DeserializeGuard<SecretVersion>>, ctx: A
 async fn reconcile_connection<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
     let pass = async {
         // Who uses a connection is known once the resources are listed.
-        ctx.listed.resources.opened().await;
+        if !ctx.unless_stopped(ctx.listed.resources.opened()).await {
+            return Ok(Action::await_change());
+        }
         connection::reconcile(object.clone(), ctx.clone()).await
     };
     guarded(object.clone(), ctx.clone(), K::NAME, pass).await
@@ -386,7 +391,7 @@ fn wake_users_of_cluster_connections(ctx: &Ctx, namespace: Option<&str>) {
 }
 
 /// Tells the probes when the caches are filled, and beats while nothing happens.
-async fn announce_readiness(ctx: Arc<Ctx>, health: Health, shutdown: CancellationToken) {
+async fn announce_readiness(ctx: Arc<Ctx>, health: Health) {
     let synced = async {
         ctx.listed.resources.opened().await;
         ctx.listed.namespaced.opened().await;
@@ -399,9 +404,5 @@ async fn announce_readiness(ctx: Arc<Ctx>, health: Health, shutdown: Cancellatio
             tokio::time::sleep(Duration::from_mins(1)).await;
         }
     };
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => {}
-        () = synced => {}
-    }
+    ctx.unless_stopped(synced).await;
 }

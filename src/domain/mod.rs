@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod owner;
 pub mod place;
 pub mod projection;
+pub mod protect;
 pub mod reason;
 pub mod record;
 pub mod refresh;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use kit::install::{Installed, chart};
 use kit::operator::Options;
-use kit::{ControlPlane, Operator, eventually};
-use serde_json::Value;
+use kit::proxy::{Action, Moment, Rule};
+use kit::{ControlPlane, Operator, Proxy, eventually};
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -62,6 +64,37 @@ async fn a_standby_is_ready_and_takes_over_when_the_leader_is_stopped() {
     eventually(SOON, "the second is ready as a leader", async || second.wait_ready().await).await.unwrap();
     let record = record(control_plane, &namespace).await;
     assert!(record["holderIdentity"].as_str().unwrap().starts_with("second_"), "{record}");
+}
+
+/// What a pass waits for may never come once the watches have ended.
+#[tokio::test]
+async fn who_is_stopped_before_its_caches_are_filled_gives_the_lease_back() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let namespace = control_plane.namespace("unfilled").await.unwrap();
+    let installation = installed(control_plane, &namespace).await;
+    let resource = json!({
+        "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion",
+        "metadata": { "name": "waits", "namespace": &*namespace },
+        "spec": { "connectionRef": { "kind": "AbejaConnection", "name": "none" }, "remoteRef": { "secretId": "1" }, "versionRef": { "latest": "Active" } },
+    });
+    control_plane.kubectl_apply(&resource.to_string()).await.unwrap();
+    let proxy = Proxy::start(control_plane).await.unwrap();
+    let mut list = proxy.add(Rule::on("list", "secrets"), Action::Hold(Moment::Before));
+    let mut options = options(&installation, "unfilled");
+    options.kubeconfig = proxy.kubeconfig(&installation.kubeconfig).unwrap();
+    let operator = Operator::launch(control_plane.run_dir(), &options).await.unwrap();
+    let _held = timeout(SOON, list.hit()).await.unwrap().unwrap();
+    eventually(SOON, "a pass waits", async || {
+        let waits = "secret_version_operator_reconciles_in_flight{kind=\"SecretVersion\"} 1";
+        ensure!(operator.metrics().await?.contains(waits), "none does");
+        Ok(())
+    })
+    .await
+    .unwrap();
+
+    assert_eq!(operator.process().stop().await.unwrap(), 0, "{}", operator.process().log_tail());
+    let record = record(control_plane, &namespace).await;
+    assert!(record["holderIdentity"].as_str().unwrap_or_default().is_empty(), "{record}");
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ impl Wire {
         if self.life.is_dead() {
             return Err(Lost.into());
         }
+        world.oracle().sends(&self.life.name, world.network.now());
         let write = head.method != Method::GET;
         let stalled = self.life.lease_stalled.load(Ordering::Relaxed);
         if self.lease && world.network.now() < stalled {
@@ -92,9 +93,9 @@ impl Wire {
             world.network.note(&format!("{what} {fate:?}"));
             return Err(Lost.into());
         }
-        let body = if write { world.flaw.patch(head.uri.path(), body) } else { body };
         let told = told(head, &body);
-        let mut request = http::Request::new(Body::from(body));
+        let sent = if write { world.flaw.write(head, body.clone()) } else { body.clone() };
+        let mut request = http::Request::new(Body::from(sent));
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = head.headers.clone();
@@ -104,22 +105,22 @@ impl Wire {
         if fate == Kube::CrashAfter {
             self.life.kill();
         }
-        let (parts, body) = answer.into_parts();
-        let body = if watch {
-            body.map_err(AnyError::from).boxed_unsync()
+        let (parts, answer) = answer.into_parts();
+        let answer = if watch {
+            answer.map_err(AnyError::from).boxed_unsync()
         } else {
-            let bytes = body.collect().await?.to_bytes();
+            let bytes = answer.collect().await?.to_bytes();
             if write && parts.status.is_success() {
                 world.oracle().written(world, &self.life.name, head.uri.path(), &bytes);
             }
-            whole(bytes)
+            whole(world.flaw.written(&body, bytes))
         };
         world.network.pause(back).await;
         match fate {
             _ if self.life.is_dead() => Err(Lost.into()),
             Kube::CutAfter => Err(Lost.into()),
             Kube::ServeAndRefuse(code) => Ok(refusal(code)),
-            _ => Ok(Response::from_parts(parts, body)),
+            _ => Ok(Response::from_parts(parts, answer)),
         }
     }
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::Value;
 
+use crate::user::LABEL;
 use crate::world::{CANARY, ORGANIZATION, World};
 
 /// As what a version may be told of, where no record holds it.
@@ -24,6 +25,12 @@ const LAG: u64 = 40_000;
 
 /// How long a request may be tried again within one pass, in milliseconds.
 const ON_ITS_WAY: u64 = 30_000;
+
+/// A while, in milliseconds.
+const WHILE: u64 = 10_000;
+
+/// The most requests that a process may send in a while, whatever goes wrong.
+const IN_A_WHILE: u64 = 200;
 
 /// Our resources, as the apiserver calls them.
 pub(crate) const RESOURCES: &str = "secretversions.secrets.abeja.io";
@@ -58,8 +65,14 @@ pub(crate) struct Oracle {
     serves: BTreeMap<String, (String, u64)>,
     /// When a resource was deleted, in milliseconds of the world; by the UID.
     removed: BTreeMap<String, u64>,
+    /// How many requests each process sent in each while.
+    sent_in: BTreeMap<(String, u64), u64>,
     /// What each process told of versions that are not its own: it says so once, and after a restart once more.
     noticed: BTreeSet<(String, String)>,
+    /// Secrets that bear a label of somebody else, by UID.
+    labelled: BTreeSet<String>,
+    /// Secrets that are somebody else's, by UID.
+    squatters: BTreeSet<String>,
     /// Resources that were deleted with nobody left to record or tell what they made.
     let_go: BTreeSet<String>,
 }
@@ -93,6 +106,15 @@ impl Oracle {
     pub(crate) fn resource(&mut self, place: &str, r: usize) {
         if let Some(value) = self.sources.get(&r) {
             *self.changes.entry((place.to_owned(), value.clone())).or_default() += 1;
+        }
+    }
+
+    /// A process sends something.
+    pub(crate) fn sends(&mut self, who: &str, now: u64) {
+        let sent = self.sent_in.entry((who.to_owned(), now / WHILE)).or_default();
+        *sent += 1;
+        if *sent > IN_A_WHILE {
+            self.violation(format!("I9: {who} sends more than {IN_A_WHILE} requests within {WHILE} ms"));
         }
     }
 
@@ -137,6 +159,16 @@ impl Oracle {
     /// A person deletes a resource.
     pub(crate) fn removed(&mut self, cr: &Value, now: u64) {
         self.removed.entry(cr["metadata"]["uid"].to_string()).or_insert(now);
+    }
+
+    /// Somebody put a label on a Secret.
+    pub(crate) fn theirs(&mut self, uid: Option<String>) {
+        self.labelled.extend(uid);
+    }
+
+    /// Somebody made a Secret.
+    pub(crate) fn squats(&mut self, uid: Option<String>) {
+        self.squatters.extend(uid);
     }
 
     /// I3: only what its own resource created is switched off or deleted, and only where that is wanted.
@@ -193,6 +225,9 @@ impl Oracle {
         if !notices || !self.noticed.insert((who.to_owned(), object["note"].to_string())) {
             self.counts.writes += 1;
         }
+        if kind == "secrets" {
+            self.others(&object);
+        }
         match kind {
             "secrets" if object["kind"] == "Secret" => return self.target(world, &object),
             "secretversions" => self.status(world, &object),
@@ -202,6 +237,18 @@ impl Oracle {
             _ => {}
         }
         self.leaks(kind, &String::from_utf8_lossy(body));
+    }
+
+    /// I11: what others wrote stays, and what is theirs is neither taken over nor removed.
+    fn others(&mut self, secret: &Value) {
+        let removed = secret["details"]["uid"].as_str();
+        let uid = secret["metadata"]["uid"].as_str().or(removed).unwrap_or_default();
+        if self.squatters.contains(uid) {
+            self.violation(format!("I11: Secret {uid}, which is somebody else's, is written or removed"));
+        }
+        if removed.is_none() && self.labelled.contains(uid) && secret["metadata"]["labels"][LABEL].is_null() {
+            self.violation(format!("I11: a label of somebody else is taken off Secret {uid}"));
+        }
     }
 
     /// I7: no value and no credential is where it could be read.

@@ -16,6 +16,7 @@ use secret_version_operator::run::{self, Process};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::flaw::Flaw;
 use crate::kube_wire::Wire;
 use crate::remote_wire::Carrier;
 use crate::world::{NAMESPACE, SETTLE, URL, World};
@@ -113,9 +114,11 @@ pub(crate) async fn supervise(world: Arc<World>, slot: usize) {
 }
 
 fn process(life: &Arc<Life>) -> Process {
-    static CONFIG: LazyLock<Config> = LazyLock::new(config);
+    static CONFIG: LazyLock<Config> = LazyLock::new(|| config(SETTLE));
+    static HASTY: LazyLock<Config> = LazyLock::new(|| config(Duration::from_secs(1)));
     let wire = |lease| Wire::client(life.clone(), lease);
-    let mut config = Config { identity: life.name.clone(), ..CONFIG.clone() };
+    let config = if life.world.flaw == Flaw::ShortGrace { &HASTY } else { &CONFIG };
+    let mut config = Config { identity: life.name.clone(), ..LazyLock::force(config).clone() };
     if life.world.rivals {
         config.election.name.push_str(&life.name[..1]);
     }
@@ -133,8 +136,8 @@ fn process(life: &Arc<Life>) -> Process {
     }
 }
 
-fn config() -> Config {
-    let settle = format!("{}s", SETTLE.as_secs());
+fn config(settle: Duration) -> Config {
+    let settle = format!("{}s", settle.as_secs());
     let args = ["operator", "run", "--namespace", NAMESPACE, "--allow-endpoint", URL, "--remote-settle-time", &settle];
     let Command::Run(args) = Cli::parse_from(args).command else { unreachable!("run was asked for") };
     Config::new(*args, Surroundings::default()).unwrap()

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use secret_version_operator::host::{Carry, NoAnswer};
 
-use crate::flaw::Flaw;
+use crate::flaw::{Flaw, changed};
 use crate::process::Life;
 use crate::weather::Remote;
 
@@ -27,6 +27,7 @@ impl Carry for Carrier {
             if life.is_dead() {
                 return Err(NoAnswer::Cut);
             }
+            life.world.oracle().sends(&life.name, life.world.network.now());
             let fate = life.world.weather.remote(life.world.network.now(), &mut rng);
             life.world.network.note(&format!("{what} {fate:?}"));
             // A task of the world: who sent it may be gone before it is carried out.
@@ -64,12 +65,15 @@ async fn go(
         }
         Remote::Strike(action) => strike.action = Some((**action).clone()),
     }
-    let answer = match world.simulator.answer(plain(&request), strike).await {
+    let mut request = plain(&request);
+    let state = world.flaw.state(&mut request);
+    let answer = match world.simulator.answer(request, strike).await {
         None => None,
         Some(response) => {
             let (head, body) = response.into_parts();
             let body = axum::body::to_bytes(body, LARGEST).await.unwrap_or_default();
             let body = world.flaw.list(body);
+            let body = state.map_or(body.clone(), |state| changed(&body, |version| version["status"] = state));
             Some(http::Response::from_parts(head, body))
         }
     };

@@ -16,6 +16,10 @@ pub(crate) enum Act {
     Rename(usize, &'static str),
     DeleteTarget(usize),
     SpoilTarget(usize),
+    /// Somebody puts a label of their own on the target.
+    Label(usize),
+    /// Somebody makes a Secret by the other name that a target may have, or takes it away.
+    Squat(usize, bool),
     Sync(usize),
     /// Somebody makes a version at the console.
     Foreign(usize),
@@ -98,7 +102,9 @@ impl Plan {
         let mut acts: Vec<(u64, Act)> = begin.chain(acts).collect();
         acts.push((end, Act::Credential(true)));
         acts.extend(
-            (0..resources).flat_map(|r| [(end, Act::Suspend(r, false)), (end, Act::Source(r, wishes[r].value))]),
+            (0..resources)
+                .flat_map(|r| [Act::Suspend(r, false), Act::Source(r, wishes[r].value), Act::Squat(r, false)])
+                .map(|act| (end, act)),
         );
         let places = (0..resources).map(place).collect();
         Self { processes, rivals, places, follows, old_versions, acts, wishes, end }
@@ -115,7 +121,7 @@ impl Plan {
 
 fn draw(rng: &mut Rng, resources: usize, processes: usize) -> Act {
     let (r, p) = (rng.usize(..resources), rng.usize(..processes));
-    match rng.u8(..28) {
+    match rng.u8(..31) {
         0..=8 => Act::Source(r, ['A', 'B', 'C'][rng.usize(..3)]),
         9 => Act::DeleteSource(r),
         10 | 11 => Act::Delete(r),
@@ -138,6 +144,8 @@ fn draw(rng: &mut Rng, resources: usize, processes: usize) -> Act {
             }
         }
         26 => Act::StallLease(p, rng.u64(1000..40_000)),
+        27 => Act::Label(r),
+        28 | 29 => Act::Squat(r, rng.bool()),
         _ => Act::Clock(p, rng.i64(-300..300)),
     }
 }

@@ -21,6 +21,12 @@ use crate::world::{CANARY, NAMESPACE, ORGANIZATION, REFRESH, TEAM, TIMEOUT, URL,
 /// The user's name to the apiserver.
 pub(crate) const NAME: &str = "user";
 
+/// The label of somebody else.
+pub(crate) const LABEL: &str = "example.com/theirs";
+
+/// What somebody else keeps in a Secret.
+const THEIRS: &str = "dGhlaXJz";
+
 /// A person, and the controllers of the cluster.
 pub(crate) struct User {
     world: Arc<World>,
@@ -80,6 +86,8 @@ impl User {
             }
             Act::DeleteTarget(r) => self.delete::<Secret>(&self.target(*r)).await,
             Act::SpoilTarget(r) => self.spoil(*r).await,
+            Act::Label(r) => self.label(*r).await,
+            Act::Squat(r, there) => self.squat(*r, *there).await,
             Act::Sync(r) => self.sync(*r).await,
             Act::Foreign(r) => self.foreign(*r),
             Act::Credential(good) => self.credential(*good).await,
@@ -133,6 +141,11 @@ impl User {
         if leaders < if self.plan.rivals { self.plan.processes } else { 1 } {
             missing.push("nobody leads".to_owned());
         }
+        let connection =
+            self.world.apiserver.object("abejaconnections.secrets.abeja.io", TEAM, "connection").unwrap_or_default();
+        if !is_ready(&connection) {
+            missing.push(format!("the connection is not ready: {} {}", reason(&connection), message(&connection)));
+        }
         for (r, wish) in self.plan.wishes.iter().enumerate() {
             match (self.resource(r), wish.exists) {
                 (None, false) => {}
@@ -148,6 +161,13 @@ impl User {
 
     fn lacks(&self, r: usize, wish: &Wish, cr: &Value) -> Option<String> {
         let generation = &cr["metadata"]["generation"];
+        // A version that is not its own it does not switch off, and says so.
+        let created =
+            cr["status"]["history"].as_array().into_iter().flatten().any(|record| record["origin"] == "Created");
+        let kept = reason(cr) == "NotCreatedHere" && wish.state == "Inactive" && !created;
+        if kept && cr["status"]["observedGeneration"] == *generation {
+            return None;
+        }
         if reason(cr) == "SecretClaimed" && self.is_claimed(r) && cr["status"]["observedGeneration"] == *generation {
             return None;
         }
@@ -176,8 +196,6 @@ impl User {
             return say("its target does not hold the value");
         }
         let finalizer = cr["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        let history = cr["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let created = history.iter().any(|record| record["origin"] == "Created");
         (wish.policy != "Retain" && created && !finalizer).then(|| format!("{}: it has no finalizer", name(r)))
     }
 
@@ -283,6 +301,28 @@ impl User {
     async fn spoil(&self, r: usize) {
         let patch = json!({"data": {"value": STANDARD.encode("spoiled")}});
         let _ = self.api::<Secret>(TEAM).patch(&self.target(r), &PatchParams::default(), &Patch::Merge(&patch)).await;
+    }
+
+    async fn label(&self, r: usize) {
+        let patch = json!({"metadata": {"labels": {LABEL: "theirs"}}});
+        let target =
+            self.api::<Secret>(TEAM).patch(&self.target(r), &PatchParams::default(), &Patch::Merge(&patch)).await;
+        self.world.oracle().theirs(target.ok().and_then(|target| target.metadata.uid));
+    }
+
+    async fn squat(&self, r: usize, there: bool) {
+        let other = format!("{}-other", name(r));
+        if there {
+            let secret = json!({"metadata": {"name": other, "labels": {LABEL: "theirs"}}, "type": "Opaque", "data": {"theirs": THEIRS}});
+            if self.make::<Secret>(TEAM, secret).await {
+                let made = self.world.apiserver.object("secrets", TEAM, &other);
+                let uid = made.and_then(|made| made["metadata"]["uid"].as_str().map(str::to_owned));
+                self.world.oracle().squats(uid);
+            }
+        } else if self.world.apiserver.object("secrets", TEAM, &other).is_some_and(|it| it["data"]["theirs"] == THEIRS)
+        {
+            self.delete::<Secret>(&other).await;
+        }
     }
 
     async fn credential(&self, good: bool) {

@@ -9,6 +9,7 @@ use abeja_simulator::seed::Seed;
 use fake_apiserver::{ApiServer, Definitions, Faults, Request, WatchFault};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
+use secret_version_operator::domain::protect::IDLE;
 use serde_json::Value;
 
 use crate::flaw::Flaw;
@@ -113,8 +114,8 @@ async fn rest(world: &Arc<World>, user: &User, plan: &Plan) {
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     world.network.note("at rest");
-    // What came late is told of at a refresh.
-    tokio::time::sleep(2 * REFRESH + Duration::from_secs(5)).await;
+    // What came late is told of at a refresh, and a connection that nobody needs is let go after a while.
+    tokio::time::sleep(IDLE + REFRESH + Duration::from_secs(5)).await;
     let before = world.oracle().counts();
     tokio::time::sleep(3 * REFRESH + Duration::from_secs(2)).await;
     let after = world.oracle().counts();
