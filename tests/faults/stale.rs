@@ -6,13 +6,16 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kit::ControlPlane;
+use kit::proxy::{Action, Moment, Rule};
 use kube::api::DeleteParams;
 use secret_version_operator::api::v1alpha1::{Origin, SecretVersion};
+use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::subject::{AtRest, Subject};
 use crate::table::{Figures, Table, run_of};
-use crate::world::{SOON, STEADY, World};
+use crate::world::{CONNECTION, SOON, STEADY, World};
 use crate::{is_full, runs_of};
 
 /// What a cache is filled from.
@@ -175,6 +178,31 @@ async fn row_11_what_happens_while_nothing_is_seen() {
     let settling = subjects.iter().map(|(case, subject)| run_of(case.name(), case.settle(world, subject)));
     let table = Table::of(subjects.len(), settling.collect()).await;
     table.conclude("Row 11: seen by a new list alone");
+    world.is_clean().await.unwrap();
+}
+
+/// A pass that began with one connection sends nothing through it once the resource names another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_11_another_connection_while_nothing_is_seen() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_with(plane, "other", &STEADY).await.unwrap();
+    world.connect("other", "no such token").await.unwrap();
+    // The connection is held from now on, so that nothing else keeps the next resource from its create.
+    Subject::new(world).await.unwrap().live(world, SOON).await.unwrap();
+    let mut subject = Subject::new(world).await.unwrap();
+    let read = Rule::on("get", "secretversions").name(&subject.name);
+    let mut read = world.proxy.add(read, Action::Hold(Moment::Before));
+    subject.apply(world).await.unwrap();
+    let held = timeout(SOON, read.hit()).await.unwrap().unwrap();
+    let named = |name: &str| json!({ "spec": { "connectionRef": { "name": name } } });
+    subject.edit(world, &named("other")).await.unwrap();
+    held.release();
+    world.fails(&subject.name, Reason::Unauthorized).await.unwrap();
+    assert_eq!(subject.posts(world).await.unwrap().len(), 0);
+
+    subject.edit(world, &named(CONNECTION)).await.unwrap();
+    subject.ready(world, 1, SOON).await.unwrap();
+    subject.holds(world, &AtRest::created(&[0], 1)).await.unwrap();
     world.is_clean().await.unwrap();
 }
 

@@ -221,8 +221,10 @@ impl Oracle {
             self.holders.insert(object["metadata"]["name"].to_string(), holder.to_owned());
             return;
         }
+        let lets_go = kind == "abejaconnections" && object["metadata"]["finalizers"].is_null();
         let notices = NOTICED.iter().any(|reason| object["reason"] == *reason);
-        if !notices || !self.noticed.insert((who.to_owned(), object["note"].to_string())) {
+        // A process that is started late lets go late of a connection that nobody needs.
+        if !lets_go && (!notices || !self.noticed.insert((who.to_owned(), object["note"].to_string()))) {
             self.counts.writes += 1;
         }
         if kind == "secrets" {
