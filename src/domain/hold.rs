@@ -137,7 +137,7 @@ fn lacking(o: &Observed, id: &str) -> Step {
         let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
         return rest(o, next, &verdict, twins::events(o));
     }
-    next.history.retain(|r| r.version_id != id);
+    record::forget(&mut next, |r| r.version_id == id);
     (next.version_id, next.version, next.state, next.updated_at) = (None, None, None, None);
     (next.origin, next.digest, next.source) = (None, None, None);
     let problem = Problem::passing(

@@ -3,6 +3,7 @@
 use crate::api::v1alpha1::{Intent, ObjectSeen, Origin, Record, SecretVersionStatus, VersionState};
 
 use super::condition::Problem;
+use super::create::is_open;
 use super::decide::{settled, status};
 use super::hold;
 use super::observed::{Observed, Sight, Source, Version};
@@ -65,8 +66,8 @@ fn record(o: &Observed, place: &Place, found: &Found<'_>, mut events: Vec<Event>
     next.digest = Some(found.digest.to_owned());
     next.source = found.source.cloned();
     next.origin = Some(enter(&mut next, o, place, found));
-    next.history.retain(|r| r.version_id == version.id || !o.memory.gone.contains(&r.version_id));
-    events.extend(truncate(&mut next.history, &version.id));
+    forget(&mut next, |r| r.version_id != version.id && o.memory.gone.contains(&r.version_id));
+    events.extend(truncate(&mut next, &version.id));
     let target = match hold::target(o, &version.id, Some(version), &mut next) {
         Ok(target) => target,
         Err(step) => return *step,
@@ -81,11 +82,19 @@ fn record(o: &Observed, place: &Place, found: &Found<'_>, mut events: Vec<Event>
     Step::Do(Effect::WriteStatus { status, events })
 }
 
+/// Takes versions out of the record. What came of an intent came of it: without the record of its version it is not open again.
+pub(super) fn forget(status: &mut SecretVersionStatus, which: impl Fn(&Record) -> bool) {
+    let open = is_open(status);
+    status.history.retain(|r| !which(r));
+    let reopened = !open && is_open(status);
+    status.create.iter_mut().for_each(|intent| intent.withdrawn |= reopened);
+}
+
 /// Keeps the record within what an object may hold.
-fn truncate(history: &mut Vec<Record>, current: &str) -> Vec<Event> {
-    let excess = history.len().saturating_sub(MAX_HISTORY);
-    let oldest: Vec<Record> = history.iter().filter(|r| r.version_id != current).take(excess).cloned().collect();
-    history.retain(|r| !oldest.contains(r));
+fn truncate(status: &mut SecretVersionStatus, current: &str) -> Vec<Event> {
+    let excess = status.history.len().saturating_sub(MAX_HISTORY);
+    let oldest: Vec<Record> = status.history.iter().filter(|r| r.version_id != current).take(excess).cloned().collect();
+    forget(status, |r| oldest.contains(r));
     oldest
         .iter()
         .filter(|r| r.origin == Origin::Created)

@@ -422,7 +422,7 @@ pub struct Intent {
     pub timeout_seconds: i64,
     /// When it was written. For people: no decision uses it.
     pub started_at: String,
-    /// Whether the change was withdrawn before anything came of it.
+    /// Whether the change was withdrawn before anything came of it, or what came of it is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
     /// The last intents that this one replaced, newest first.
