@@ -27,7 +27,7 @@ pub(super) fn decide(o: &Observed) -> Step {
     if o.cr.spec.suspend == Some(true) {
         return let_go(o, "the resource is suspended");
     }
-    if created(o).is_empty() && o.memory.finalizer_is_fresh && bare(&o.cr) {
+    if o.memory.finalizer_is_fresh && bare(&o.cr) {
         return Step::Do(Effect::RemoveFinalizer { events: Vec::new() });
     }
     let access = match access(o) {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::world::{Crash, End, Post, World};
-use crate::api::v1alpha1::{DeletionPolicy, VersionState};
-use crate::domain::observed::Link;
+use super::world::{Crash, End, Post, World, access};
+use crate::api::v1alpha1::{DeletionPolicy, Permission, VersionState};
+use crate::domain::decide::decide;
+use crate::domain::observed::{Access, Link};
 use crate::domain::reason::Reason;
+use crate::domain::step::{Effect, Step};
 
 /// Two versions of ours around one of somebody else's.
 fn mixed(policy: &str) -> World {
@@ -66,6 +68,7 @@ fn an_open_create_is_found_before_anything_goes() {
         world.delete();
         world.settle();
         assert!(!world.exists);
+        world.advance(Duration::from_mins(10));
         assert_eq!(world.values().len(), expected, "{post:?}");
     }
 }
@@ -136,14 +139,68 @@ fn a_blocked_deletion_says_how_to_let_go_and_does() {
 fn revoked_access_and_suspension_let_go_and_name_what_stays() {
     let mut revoked = mixed("Delete");
     revoked.link = Link::NotFound { revoked: true };
+    let mut read_only = mixed("Delete");
+    read_only.link = Link::Ready(Access { permission: Permission::Read, ..access() });
     let mut suspended = mixed("Delete");
     suspended.edit_spec(|cr| cr.spec.suspend = Some(true));
-    for mut world in [revoked, suspended] {
+    for mut world in [revoked, read_only, suspended] {
         world.delete();
         world.settle();
         assert!(!world.exists);
         assert_eq!(world.values().len(), 3);
         assert!(world.events.iter().any(|e| e.reason == Reason::VersionsRetained));
+    }
+}
+
+#[test]
+fn what_the_original_created_is_not_the_copys_to_delete() {
+    let mut copy = mixed("Delete");
+    copy.cr.metadata.uid = Some("the copy's".into());
+    copy.delete();
+    copy.settle();
+    assert_eq!((copy.exists, copy.values().len()), (false, 3));
+}
+
+#[test]
+fn a_lost_status_lets_go_after_a_grace_and_names_what_the_remote_holds() {
+    let mut world = mixed("Delete");
+    world.cr.status = None;
+    world.delete();
+    let began = world.now;
+    world.settle();
+    assert_eq!((world.exists, world.values().len()), (false, 3));
+    assert!(world.since(began) >= Duration::from_secs(95));
+    let told = world.events.iter().find(|e| e.reason == Reason::StatusLost).expect("it is told");
+    assert!(told.warning && told.note.contains("v1, v2, v3"), "{}", told.note);
+}
+
+#[test]
+fn what_was_never_used_goes_at_once() {
+    let mut world = World::managed(&json!({}));
+    world.crash = Some(Crash { at: 0, after: true });
+    world.pass();
+    (world.crash, world.looks) = (None, Vec::new());
+    world.delete();
+    assert_eq!((world.pass(), world.looks.len()), (End::Removed, 0), "it has nothing to look for");
+}
+
+#[test]
+fn a_namespace_is_let_go_once_its_credential_has_been_gone_for_ten_minutes() {
+    const MINUTES: u64 = 60;
+    for (terminating, gone_for, goes) in [
+        (true, Some(10 * MINUTES), true),
+        (true, Some(10 * MINUTES - 1), false),
+        (true, None, false),
+        (false, Some(100 * MINUTES), false),
+    ] {
+        let mut world = mixed("Delete");
+        world.link = Link::NotReady { reason: Reason::CredentialNotFound, message: "gone".into() };
+        world.delete();
+        let mut observed = world.observe();
+        observed.namespace_terminating = terminating;
+        observed.memory.unreachable_for = gone_for.map(Duration::from_secs);
+        let step = decide(&observed);
+        assert_eq!(matches!(step, Step::Do(Effect::RemoveFinalizer { .. })), goes, "{terminating} {gone_for:?}");
     }
 }
 

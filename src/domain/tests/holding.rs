@@ -1,16 +1,23 @@
 //! Holding what is recorded: state, target, and the last good value.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::world::{Remote, World};
-use crate::api::v1alpha1::{Record, VersionState};
-use crate::domain::observed::{Link, Owner};
+use super::shell::GONE;
+use super::world::{Post, Remote, World, access};
+use crate::api::v1alpha1::{Origin, Permission, Record, VersionState};
+use crate::domain::observed::{Access, Link, Owner};
 use crate::domain::reason::Reason;
 
 fn synced(spec: &serde_json::Value) -> World {
     let mut world = World::managed(spec);
     world.settle();
     world
+}
+
+fn recorded(world: &World) -> Vec<String> {
+    world.status().history.into_iter().map(|r| r.version_id).collect()
 }
 
 #[test]
@@ -115,6 +122,40 @@ fn a_created_version_that_is_gone_is_not_made_again() {
     world.edit_source("b");
     world.settle();
     assert_eq!((world.values(), world.target_value()), (vec!["b"], Some("b")));
+    assert_eq!(recorded(&world), ["v2"], "what is gone leaves the record");
+}
+
+#[test]
+fn what_was_created_once_stays_so_when_it_is_found_again() {
+    let mut world = synced(&json!({}));
+    world.edit_source("b");
+    world.settle();
+    world.remote[1].state = VersionState::Inactive;
+    world.edit_source("a");
+    world.settle();
+    assert_eq!((world.values(), world.status().version_id.as_deref()), (vec!["a", "b"], Some("v1")));
+    assert_eq!((recorded(&world), world.status().origin), (vec!["v1".into(), "v2".into()], Some(Origin::Created)));
+}
+
+#[test]
+fn a_value_that_the_remote_altered_is_told_and_not_sent_again() {
+    let mut world = World::managed(&json!({}));
+    world.post = Post::Altered;
+    world.settle();
+    for _ in 0..2 {
+        assert_eq!(world.condition("Stalled"), ("True".into(), "ValueAltered".into()));
+        assert_eq!((world.count("create_version"), world.target_value()), (1, Some("a, altered")));
+        world.refresh_due = true;
+        world.settle();
+    }
+    world.edit_source("b");
+    world.settle();
+    assert_eq!((world.ready(), world.target_value()), (true, Some("b")), "that was another change");
+    // Digests under different keys say nothing.
+    world.cr.status.as_mut().unwrap().history[1].digest = format!("{GONE}c");
+    world.refresh_due = true;
+    world.settle();
+    assert!(world.ready());
 }
 
 #[test]
@@ -128,6 +169,17 @@ fn a_list_that_lags_for_a_moment_is_no_news() {
     world.remote = shown;
     world.settle();
     assert_eq!(world.status(), before);
+    // To who asks it is said, and to who is told of a problem already.
+    for edit in [|w: &mut World| w.request_sync("now"), |w: &mut World| w.source = None] {
+        let mut world = synced(&json!({}));
+        edit(&mut world);
+        world.pass();
+        world.refresh_due = true;
+        world.remote.clear();
+        world.request_sync("again");
+        world.pass();
+        assert_eq!(world.reason(), "ListIncomplete");
+    }
 }
 
 #[test]
@@ -139,16 +191,98 @@ fn a_referenced_version_that_is_gone_is_as_if_never_recorded() {
     world.refresh_due = true;
     world.settle();
     assert_eq!((world.values(), world.ready()), (vec!["a"], true));
+    assert_eq!(recorded(&world), ["v2"]);
 }
 
 #[test]
 fn a_newer_version_of_somebody_else_is_told_and_not_followed() {
-    let mut world = synced(&json!({}));
-    world.make("theirs");
-    world.refresh_due = true;
+    let created = synced(&json!({}));
+    let mut found = World::managed(&json!({}));
+    found.make("older");
+    found.make("a");
+    found.settle();
+    for mut world in [created, found] {
+        world.make("theirs");
+        world.refresh_due = true;
+        world.settle();
+        assert_eq!(world.target_value(), Some("a"));
+        let told: Vec<_> = world.events.iter().filter(|e| e.reason == Reason::ForeignVersion).collect();
+        assert_eq!((told.len(), told[0].warning), (1, false), "{told:?}");
+    }
+}
+
+#[test]
+fn what_was_only_found_needs_no_clean_up() {
+    let mut world = World::managed(&json!({}));
+    world.make("a");
+    for _ in 0..2 {
+        world.settle();
+        world.refresh_due = true;
+    }
+    assert_eq!((world.ready(), world.count("add_finalizer")), (true, 0));
+}
+
+#[test]
+fn what_all_is_well_says_where_the_version_is() {
+    for (spec, message, target) in [
+        (json!({}), "version 1 is active at the remote and its value is in Secret db", "Synced"),
+        (json!({"state": "Inactive"}), "version 1 is inactive at the remote and its value is in Secret db", "Synced"),
+        (json!({"target": {"creationPolicy": "None"}}), "version 1 is active at the remote", "NoTarget"),
+    ] {
+        let world = synced(&spec);
+        assert_eq!((world.message().as_str(), world.condition("TargetSynced").1.as_str()), (message, target));
+    }
+}
+
+#[test]
+fn merge_adds_to_what_exists_and_makes_nothing() {
+    let mut world = World::managed(&json!({"target": {"creationPolicy": "Merge"}}));
+    world.pass();
+    assert_eq!((world.reason().as_str(), world.target_value()), ("TargetNotFound", None));
+    world.target = Some((String::new(), 0));
     world.settle();
-    assert_eq!(world.target_value(), Some("a"));
-    assert!(world.events.iter().any(|e| e.reason == Reason::ForeignVersion));
+    assert_eq!((world.ready(), world.target_value()), (true, Some("a")));
+}
+
+#[test]
+fn where_a_digest_cannot_tell_the_versions_own_bytes_do() {
+    let lost_key = || {
+        let mut world = synced(&json!({}));
+        world.make("theirs");
+        let status = world.cr.status.as_mut().unwrap();
+        (status.digest, status.source) = (Some(format!("{GONE}a")), None);
+        world.source_writes += 1;
+        world.restart();
+        world
+    };
+    let mut same = lost_key();
+    same.settle();
+    assert_eq!((same.values(), same.ready()), (vec!["a", "theirs"], true));
+    let mut changed = lost_key();
+    changed.edit_source("b");
+    changed.settle();
+    assert_eq!((changed.values(), changed.ready()), (vec!["a", "theirs", "b"], true));
+    let mut unknown = lost_key();
+    unknown.remote[0].served = false;
+    unknown.edit_source("b");
+    unknown.settle();
+    assert_eq!((unknown.values(), unknown.reason().as_str()), (vec!["a", "theirs"], "DigestUnknown"));
+    // Nor is an open create followed up that was digested so.
+    let mut open = World::managed(&json!({}));
+    open.post = Post::LostBefore;
+    open.pass();
+    open.cr.status.as_mut().unwrap().create.as_mut().unwrap().digest = format!("{GONE}a");
+    open.advance(Duration::from_mins(5));
+    open.settle();
+    assert_eq!((open.values().len(), open.reason().as_str()), (0, "DigestUnknown"));
+}
+
+#[test]
+fn without_the_right_to_write_nothing_is_managed() {
+    let mut world = World::managed(&json!({}));
+    world.link = Link::Ready(Access { permission: Permission::Read, ..access() });
+    world.settle_for(Duration::from_mins(1));
+    assert_eq!((world.reason().as_str(), world.effects.len()), ("ReadOnly", 0));
 }
 
 #[test]

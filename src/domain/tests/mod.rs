@@ -9,5 +9,7 @@ mod histories;
 mod holding;
 mod properties;
 mod protocol;
+mod quiet;
 mod shell;
+mod trouble;
 mod world;

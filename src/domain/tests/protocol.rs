@@ -283,9 +283,27 @@ fn what_is_written_on_the_way_claims_nothing() {
     successor.refresh_due = true;
     successor.pass();
     successor.advance(SETTLE);
-    for (mut world, effect) in
-        [(withdrawn, "write_status"), (changed, "write_intent"), (refused, "rest"), (successor, "write_status")]
-    {
+    let mut gone = managed();
+    gone.settle();
+    gone.remote.clear();
+    gone.refresh_due = true;
+    gone.pass();
+    gone.advance(SETTLE);
+    let mut deleting = managed();
+    deleting.settle();
+    deleting.edit_source("b");
+    deleting.crash = Some(Crash { at: deleting.effects.len() + 1, after: true });
+    deleting.pass();
+    deleting.restart();
+    deleting.delete();
+    for (mut world, effect) in [
+        (withdrawn, "write_status"),
+        (changed, "write_intent"),
+        (refused, "rest"),
+        (successor, "write_status"),
+        (gone, "rest"),
+        (deleting, "write_status"),
+    ] {
         // The target was in the way when it was last looked at.
         let conditions = &mut world.cr.status.as_mut().unwrap().conditions;
         for condition in conditions.iter_mut().filter(|c| c.type_ == "TargetSynced") {
@@ -502,6 +520,29 @@ fn several_equal_outcomes_are_reported_and_none_is_deleted() {
     assert_eq!(world.status().version_id.as_deref(), Some("v1"));
     let event = world.events.iter().find(|e| e.reason.as_str() == "AmbiguousCreate").unwrap();
     assert!(event.note.contains("v1") && event.note.contains("v2"));
+    // Once the lowest is gone, the other one is as little known to be ours.
+    world.remote.remove(0);
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!((world.status().version_id.as_deref(), world.status().origin), (Some("v2"), Some(Origin::Referenced)));
+}
+
+#[test]
+fn what_came_of_a_create_and_is_gone_is_not_looked_for_again() {
+    let mut world = managed();
+    world.settle();
+    // Somebody deletes the version, keeps a copy of it, and makes the next one before the source has it.
+    world.make("a");
+    world.remote[1].state = VersionState::Inactive;
+    world.make("b");
+    world.remote.remove(0);
+    world.edit_source("b");
+    world.settle();
+    assert_eq!((world.values(), world.ready(), world.count("create_version")), (vec!["a", "b"], true, 1));
+    assert!(world.status().history.iter().all(|r| r.origin == Origin::Referenced), "{:?}", world.status().history);
+    world.delete();
+    world.settle();
+    assert_eq!((world.exists, world.values()), (false, vec!["a", "b"]));
 }
 
 #[test]
@@ -557,6 +598,10 @@ fn a_late_twin_is_reported_also_where_the_recorded_version_is_gone() {
     world.settle();
     assert_eq!(world.reason(), "VersionGone");
     assert!(world.events.iter().any(|e| e.reason.as_str() == "LateVersion" && e.note.contains("v2")));
+    let told = world.events.len();
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!(world.events.len(), told, "said once");
 }
 
 #[test]

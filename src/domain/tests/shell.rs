@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::world::{Crash, End, Post, Remote, SECRET, SETTLE, World, object};
+use super::world::{Crash, End, Post, Remote, SETTLE, World, object};
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{CreationPolicy, ObjectSeen};
 use crate::domain::create::bare;
 use crate::domain::decide::decide;
 use crate::domain::observed::{
-    Fate, Memory, Meta, NameFound, Observed, Seen, SendFailure, Sent, Settings, Sight, Source, TargetSight, Version,
-    Versions,
+    Fate, Memory, Meta, Observed, Seen, SendFailure, Sent, Settings, Sight, Source, TargetSight, Version, Versions,
 };
 use crate::domain::outcome::{Outcome, classify, refused_for_good};
 use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Look, Step, Wake};
 use crate::domain::twins;
+
+/// How digests begin that were made with a key that is gone: nothing can be compared with them.
+pub(super) const GONE: &str = "v1.gone.";
 
 /// What a process remembers, by the time at which it learned of it. A crash loses all of it.
 #[derive(Debug, Default)]
@@ -139,13 +141,17 @@ impl World {
             owner: self.owner.clone(),
             served_elsewhere: self.served_elsewhere.clone(),
             namespace_terminating: false,
-            source_meta: self.source.as_ref().map_or(Meta::Absent, |_| Meta::Present(self.source_object())),
-            target_meta: self.target.as_ref().map_or(Meta::Absent, |(_, n)| Meta::Present(self.target_object(*n))),
+            source_meta: self.meta(self.source.as_ref().map(|_| self.source_object())),
+            target_meta: self.meta(self.target.as_ref().map(|(_, n)| self.target_object(*n))),
             memory: self.remembered(),
             settings: Settings { settle: SETTLE },
             fresh_id: format!("intent-{}", self.next_intent),
             seen: Seen::default(),
         }
+    }
+
+    fn meta(&self, object: Option<ObjectSeen>) -> Meta {
+        if self.watched { object.map_or(Meta::Absent, Meta::Present) } else { Meta::NotWatched }
     }
 
     fn remembered(&self) -> Memory {
@@ -184,9 +190,10 @@ impl World {
         let served = values && v.served;
         let digest = served.then(|| digest_of(&v.value));
         let beside = |other: Option<String>| match (&digest, other) {
-            (None, _) => Sight::Unknown,
+            (Some(a), Some(b)) if b.starts_with(GONE) || a.starts_with(GONE) => Sight::Unknown,
             (Some(a), Some(b)) if *a == b => Sight::Equal,
-            _ => Sight::Different,
+            (Some(_), _) => Sight::Different,
+            (None, _) => Sight::Unknown,
         };
         let intent = status.create.as_ref();
         let earlier = intent.is_some_and(|i| i.earlier.iter().any(|e| Some(&e.digest) == digest.as_ref()));
@@ -204,13 +211,23 @@ impl World {
     }
 
     fn look(&mut self, o: &mut Observed, what: Look) {
+        self.looks.push(match &what {
+            Look::Live => "live",
+            Look::Name(_) => "name",
+            Look::Source => "source",
+            Look::Versions { values: true } => "values",
+            Look::Versions { values: false } => "versions",
+            Look::Version { .. } => "version",
+            Look::Gone { .. } => "gone",
+            Look::Target { .. } => "target",
+        });
         match what {
             Look::Live => {
                 o.live = true;
                 o.cr = self.cr.clone();
                 o.owner = self.owner.clone();
             }
-            Look::Name(_) => o.seen.name = Some(NameFound::One(SECRET.into())),
+            Look::Name(_) => o.seen.name = Some(self.name.clone()),
             Look::Source => self.see_source(o),
             Look::Versions { values } => {
                 let all: Vec<Version> = self.remote.iter().map(|v| self.version(v, values)).collect();
@@ -234,6 +251,9 @@ impl World {
                 o.memory = self.remembered();
             }
             Look::Target { version_id } => {
+                let read = o.seen.all_mut().any(|v| v.id == version_id && v.digest.is_some());
+                let served = self.remote.iter().any(|v| v.id == version_id && v.served);
+                assert!(read || !served, "a target is compared with a value that was read");
                 let wanted = self.remote.iter().find(|v| v.id == version_id).filter(|v| v.served);
                 let sight = match (wanted, &self.target) {
                     (None, _) => TargetSight::NotServed,
@@ -241,6 +261,9 @@ impl World {
                     (Some(v), Some((have, n))) if v.value == *have => TargetSight::Matches(self.target_object(*n)),
                     (Some(_), Some((_, n))) => TargetSight::Differs(self.target_object(*n)),
                 };
+                if let TargetSight::Matches(object) = &sight {
+                    self.memory.target_checked = Some(object.clone());
+                }
                 o.seen.target = Some((version_id, sight));
             }
         }
@@ -253,8 +276,11 @@ impl World {
             Some("") => Source::Empty,
             Some(value) => {
                 let digest = digest_of(value);
-                let beside =
-                    |other: Option<&String>| if other == Some(&digest) { Sight::Equal } else { Sight::Different };
+                let beside = |other: Option<&String>| match other {
+                    Some(other) if other.starts_with(GONE) => Sight::Unknown,
+                    Some(other) if *other == digest => Sight::Equal,
+                    _ => Sight::Different,
+                };
                 let is_last = beside(status.digest.as_ref());
                 if is_last == Sight::Equal {
                     self.memory.source_checked = Some(self.source_object());
@@ -276,17 +302,19 @@ impl World {
         if matches!(o.seen.source, Some(Source::Bytes { .. })) {
             self.see_source(o);
         }
-        let values = o.seen.versions.as_ref().is_some_and(|v| v.values);
-        let fresh: Vec<Version> = self.remote.iter().map(|v| self.version(v, values)).collect();
         for old in o.seen.all_mut() {
-            if let Some(new) = fresh.iter().find(|v| v.id == old.id) {
-                *old = new.clone();
+            if let Some(now) = self.remote.iter().find(|v| v.id == old.id) {
+                *old = self.version(now, old.digest.is_some());
             }
         }
     }
 
     /// Carries out an effect. Answers whether the resource is gone after it.
     fn act(&mut self, o: &mut Observed, effect: Effect) -> bool {
+        let alone =
+            matches!(effect, Effect::WriteTarget { .. } | Effect::RemoveTarget { .. } | Effect::WriteStatus { .. });
+        let let_go = matches!(effect, Effect::RemoveFinalizer { .. });
+        assert!(o.live || alone || let_go, "it is done on a view that is not live");
         match effect {
             Effect::AddFinalizer => {
                 self.kube_writes += 1;
@@ -300,7 +328,6 @@ impl World {
             }
             Effect::WriteIntent { status, events } => {
                 self.events.extend(events);
-                assert!(o.live, "an intent is written on a live view only");
                 self.kube_writes += 1;
                 self.next_intent += 1;
                 o.fresh_id = format!("intent-{}", self.next_intent);
@@ -360,8 +387,9 @@ impl World {
             message: "lost".into(),
         };
         let sent = match std::mem::replace(&mut self.post, Post::Answered) {
-            Post::Answered => {
-                let id = self.commit(&value);
+            post @ (Post::Answered | Post::Altered) => {
+                let kept = if post == Post::Altered { format!("{value}, altered") } else { value };
+                let id = self.commit(&kept);
                 self.memory.known.insert(id);
                 let made = self.remote.last().expect("just made").clone();
                 Sent::Answered(self.version(&made, true))

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::shell::Remembered;
 use crate::api::v1alpha1::{ObjectSeen, Permission, SecretVersion, SecretVersionStatus, VersionState};
 use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT};
-use crate::domain::observed::{Access, Link, Owner};
+use crate::domain::observed::{Access, Link, NameFound, Owner};
 use crate::domain::projection::TargetView;
 use crate::domain::step::{Event, Wake};
 
@@ -35,6 +35,8 @@ pub(super) struct Remote {
 pub(super) enum Post {
     /// It is carried out and answered.
     Answered,
+    /// It is carried out with another value, and answered.
+    Altered,
     /// It is carried out, and the answer is lost.
     LostAfter,
     /// It is not carried out, and no answer comes.
@@ -73,6 +75,10 @@ pub(super) struct World {
     pub(super) source_writes: u64,
     pub(super) target: Option<(String, u64)>,
     pub(super) link: Link,
+    /// What the remote says of the secret's name.
+    pub(super) name: NameFound,
+    /// Whether Secrets are watched.
+    pub(super) watched: bool,
     pub(super) owner: Owner,
     pub(super) served_elsewhere: BTreeSet<String>,
     pub(super) post: Post,
@@ -81,6 +87,8 @@ pub(super) struct World {
     pub(super) create_wait: Option<Duration>,
     pub(super) now: Duration,
     pub(super) refresh_due: bool,
+    /// Everything that was looked at since somebody last asked, by name.
+    pub(super) looks: Vec<&'static str>,
     /// Everything that was done, by name.
     pub(super) effects: Vec<String>,
     pub(super) events: Vec<Event>,
@@ -141,6 +149,8 @@ impl World {
             source_writes: 1,
             target: None,
             link: Link::Ready(access()),
+            name: NameFound::One(SECRET.into()),
+            watched: true,
             owner: Owner::This,
             served_elsewhere: BTreeSet::new(),
             post: Post::Answered,
@@ -148,6 +158,7 @@ impl World {
             create_wait: None,
             now: Duration::from_secs(1_000_000_000),
             refresh_due: false,
+            looks: Vec::new(),
             effects: Vec::new(),
             events: Vec::new(),
             kube_writes: 0,
@@ -233,6 +244,13 @@ impl World {
 
     pub(super) fn target_uid(&self) -> String {
         format!("uid-db-{}", self.targets_made)
+    }
+
+    /// What was looked at in one pass, which comes to rest.
+    pub(super) fn looks_of_a_pass(&mut self) -> Vec<&'static str> {
+        self.looks.clear();
+        assert!(matches!(self.pass(), End::Rest(_)));
+        std::mem::take(&mut self.looks)
     }
 
     pub(super) fn count(&self, effect: &str) -> usize {
