@@ -205,12 +205,16 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
             Sight::Equal if fate(o, intent) == Fate::Refused => {
                 Step::Rest(Rest { status: Box::new(status(&o.cr)), wake: Wake::Refresh, events: Vec::new() })
             }
-            Sight::Equal => send_again(o, access, place, intent, digest),
+            Sight::Equal if !never_sent(o, intent) => send_again(o, access, place, intent, digest),
             Sight::Different if *is_last == Sight::Equal => withdraw(o),
-            Sight::Different => match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
-                Some(version) => reference(o, place, version, Some(&intent.id), (digest, object), Vec::new()),
-                None => write_intent(o, access, place, baseline(&versions.all), (digest, 1), Vec::new()),
-            },
+            // Nothing was made for this value yet, so one that is there by now serves as well as it would have then.
+            Sight::Equal | Sight::Different => {
+                match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
+                    Some(version) => reference(o, place, version, Some(&intent.id), (digest, object), Vec::new()),
+                    None if *is_intent == Sight::Equal => send_again(o, access, place, intent, digest),
+                    None => write_intent(o, access, place, baseline(&versions.all), (digest, 1), Vec::new()),
+                }
+            }
             Sight::Unknown => rest_remote(
                 o,
                 Problem::stalled(

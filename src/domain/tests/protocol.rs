@@ -455,6 +455,21 @@ fn an_equal_newest_active_version_is_referenced_and_nothing_is_created() {
 }
 
 #[test]
+fn what_was_not_sent_gives_way_to_an_equal_version_that_became_the_newest() {
+    for (post, expected) in [(Post::TooLate, vec!["a"]), (Post::LostBefore, vec!["a", "a"])] {
+        let mut world = managed();
+        world.make("a");
+        let newest = world.make("other");
+        world.post = post;
+        world.pass();
+        world.remote.retain(|version| version.id != newest);
+        world.settle();
+        assert_eq!(world.values(), expected, "{post:?}");
+        assert!(world.ready());
+    }
+}
+
+#[test]
 fn an_older_equal_version_is_not_enough() {
     let mut world = managed();
     world.make("a");
