@@ -109,6 +109,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_target_does_not_name_is_the_resources_name_one_key_and_no_type() {
+        let mut cr = SecretVersion::default();
+        cr.metadata.name = Some("db".into());
+        let seen = |cr: &SecretVersion| {
+            let view = TargetView::of(cr);
+            [view.name().to_owned(), view.secret_type().to_owned(), view.keys().join(" ")]
+        };
+        assert_eq!(seen(&cr), ["db", "Opaque", "value"]);
+        let (name, type_, key) = (Some("tls".into()), Some("kubernetes.io/tls".into()), Some("k".into()));
+        cr.spec.target = Some(Target { name, type_, key, ..Target::default() });
+        assert_eq!(seen(&cr), ["tls", "kubernetes.io/tls", "k"]);
+        let data = ["tls.crt", "tls.key"].map(|key| TargetData { key: key.into(), property: "p".into() });
+        cr.spec.target = Some(Target { data: data.into(), ..Target::default() });
+        assert_eq!(seen(&cr), ["db", "Opaque", "tls.crt tls.key"]);
+    }
+
+    #[test]
     fn a_whole_value_keeps_its_bytes() {
         let cr = cr(&[]);
         let made = TargetView::of(&cr).project(b"\x00\xff\n").unwrap();

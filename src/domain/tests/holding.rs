@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::shell::GONE;
-use super::world::{Post, Remote, World, access};
+use super::world::{Crash, Post, Remote, World, access};
 use crate::api::v1alpha1::{Origin, Permission, Record, VersionState};
 use crate::domain::observed::{Access, Link, Owner};
 use crate::domain::reason::Reason;
@@ -170,13 +170,14 @@ fn a_list_that_lags_for_a_moment_is_no_news() {
     world.settle();
     assert_eq!(world.status(), before);
     // To who asks it is said, and to who is told of a problem already.
-    for edit in [|w: &mut World| w.request_sync("now"), |w: &mut World| w.source = None] {
-        let mut world = synced(&json!({}));
-        edit(&mut world);
-        world.pass();
+    let mut asked = synced(&json!({}));
+    asked.request_sync("now");
+    let mut in_trouble = synced(&json!({}));
+    in_trouble.source = None;
+    in_trouble.pass();
+    for mut world in [asked, in_trouble] {
         world.refresh_due = true;
         world.remote.clear();
-        world.request_sync("again");
         world.pass();
         assert_eq!(world.reason(), "ListIncomplete");
     }
@@ -192,6 +193,16 @@ fn a_referenced_version_that_is_gone_is_as_if_never_recorded() {
     world.settle();
     assert_eq!((world.values(), world.ready()), (vec!["a"], true));
     assert_eq!(recorded(&world), ["v2"]);
+    // And alone: what was created stays recorded.
+    let mut world = synced(&json!({}));
+    world.make("b");
+    world.edit_source("b");
+    world.settle();
+    assert_eq!(world.status().origin, Some(Origin::Referenced));
+    world.remote.pop();
+    world.refresh_due = true;
+    world.settle();
+    assert_eq!((world.values(), recorded(&world)), (vec!["a", "b"], vec!["v1".into(), "v3".into()]));
 }
 
 #[test]
@@ -295,13 +306,18 @@ fn a_place_that_another_resource_owns_is_left_alone() {
 
 #[test]
 fn a_connection_that_names_another_place_stops_everything() {
-    let mut world = synced(&json!({}));
-    let mut access = super::world::access();
-    access.url = "https://elsewhere".into();
-    world.link = Link::Ready(access);
-    world.edit_source("b");
-    world.settle();
-    assert_eq!((world.reason().as_str(), world.values()), ("PlaceChanged", vec!["a"]));
+    let mut recorded = synced(&json!({}));
+    recorded.edit_source("b");
+    let mut under_way = World::managed(&json!({}));
+    under_way.post = Post::LostAfter;
+    under_way.crash = Some(Crash { at: 2, after: true });
+    under_way.pass();
+    under_way.restart();
+    for mut world in [recorded, under_way] {
+        world.link = Link::Ready(Access { url: "https://elsewhere".into(), ..access() });
+        world.settle();
+        assert_eq!((world.reason().as_str(), world.values()), ("PlaceChanged", vec!["a"]));
+    }
 }
 
 #[test]

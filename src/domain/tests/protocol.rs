@@ -314,7 +314,7 @@ fn what_is_written_on_the_way_claims_nothing() {
             world.crash = None;
         }
         world.pass();
-        assert_eq!(world.condition("Ready").0, "False", "{effect}");
+        assert_eq!(world.condition("RemoteSynced").0, "False", "{effect}");
         assert_eq!(world.condition("TargetSynced"), ("False".into(), "TargetConflict".into()), "{effect}");
     }
 }

@@ -42,13 +42,18 @@ fn where_nothing_changed_nothing_is_looked_at_and_a_refresh_lists_without_values
             assert_eq!(world.looks_of_a_pass(), ["versions"], "{target}");
         }
     }
-    let mut observed = World::observed(&json!({"versionRef": {"latest": "Active"}}));
-    observed.make("a");
-    observed.settle();
-    for ask in [|w: &mut World| w.refresh_due = true, |w: &mut World| w.request_sync("now")] {
-        assert_eq!(observed.looks_of_a_pass(), NOTHING);
-        ask(&mut observed);
-        assert_eq!(observed.looks_of_a_pass(), ["versions"]);
+    for spec in [
+        json!({"versionRef": {"latest": "Active"}}),
+        json!({"versionRef": {"number": 1}, "state": "Active", "target": {"creationPolicy": "None"}}),
+    ] {
+        let mut observed = World::observed(&spec);
+        observed.make("a");
+        observed.settle();
+        for ask in [|w: &mut World| w.refresh_due = true, |w: &mut World| w.request_sync("now")] {
+            assert_eq!(observed.looks_of_a_pass(), NOTHING);
+            ask(&mut observed);
+            assert_eq!(observed.looks_of_a_pass(), ["versions"]);
+        }
     }
 }
 

@@ -186,7 +186,6 @@ impl World {
     }
 
     fn version(&self, v: &Remote, values: bool) -> Version {
-        let status = self.status();
         let served = values && v.served;
         let digest = served.then(|| digest_of(&v.value));
         let beside = |other: Option<String>| match (&digest, other) {
@@ -195,7 +194,7 @@ impl World {
             (Some(_), _) => Sight::Different,
             (None, _) => Sight::Unknown,
         };
-        let intent = status.create.as_ref();
+        let intent = self.cr.status.as_ref().and_then(|s| s.create.as_ref());
         let earlier = intent.is_some_and(|i| i.earlier.iter().any(|e| Some(&e.digest) == digest.as_ref()));
         Version {
             id: v.id.clone(),
