@@ -276,6 +276,10 @@ fn what_is_written_on_the_way_claims_nothing() {
     refused.settle();
     refused.edit_source("b");
     refused.post = Post::Refused(429);
+    let mut lost = managed();
+    lost.settle();
+    lost.edit_source("b");
+    lost.post = Post::LostBefore;
     let mut successor = managed();
     successor.make("a");
     successor.settle();
@@ -300,6 +304,7 @@ fn what_is_written_on_the_way_claims_nothing() {
         (withdrawn, "write_status"),
         (changed, "write_intent"),
         (refused, "rest"),
+        (lost, "rest"),
         (successor, "write_status"),
         (gone, "rest"),
         (deleting, "write_status"),

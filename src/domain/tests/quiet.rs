@@ -33,6 +33,8 @@ fn where_nothing_changed_nothing_is_looked_at_and_a_refresh_lists_without_values
         let mut world = World::managed(&json!({"target": target}));
         world.target = Some(("b".into(), 0));
         world.settle();
+        world.edit_source("b");
+        world.settle();
         for restarted in [false, true] {
             if restarted {
                 world.restart();
@@ -60,28 +62,28 @@ fn where_nothing_changed_nothing_is_looked_at_and_a_refresh_lists_without_values
 #[test]
 fn the_remote_is_asked_where_something_may_have_changed_there_or_in_the_spec() {
     type Edit = fn(&mut World);
-    let edits: [(&str, Edit, &[&str]); 6] = [
-        ("a refresh", |w| w.refresh_due = true, &["versions"]),
-        ("a requested sync", |w| w.request_sync("now"), &["versions"]),
-        ("another spec", |w| w.edit_spec(|_| ()), &["live", "source", "versions", "version", "target"]),
-        ("the source touched", |w| w.source_writes += 1, &["live", "source"]),
-        ("the target touched", |w| w.target.as_mut().unwrap().1 += 1, &["version", "target"]),
-        ("the target gone", |w| w.target = None, &["version", "target"]),
+    // What is done, what is looked at then, how often Kubernetes is written to, and whether status tells the next process.
+    let edits: [(&str, Edit, &[&str], usize, bool); 8] = [
+        ("a refresh", |w| w.refresh_due = true, &["versions"], 0, true),
+        ("a requested sync", |w| w.request_sync("now"), &["versions"], 1, true),
+        ("another spec", |w| w.edit_spec(|_| ()), &["live", "source", "versions", "version", "target"], 1, true),
+        ("the source touched", |w| w.source_writes += 1, &["live", "source"], 0, false),
+        ("the target touched", |w| w.target.as_mut().unwrap().1 += 1, &["version", "target"], 0, false),
+        ("the target edited", |w| w.target = Some(("edited".into(), 9)), &["version", "target"], 1, false),
+        // Its Secret is another object, and by its UID status knows it.
+        ("the target gone", |w| w.target = None, &["version", "target"], 2, true),
+        ("the target made anew", |w| w.targets_made += 1, &["version", "target"], 1, true),
     ];
-    for (what, edit, looks) in edits {
+    for (what, edit, looks, writes, told) in edits {
         let mut world = synced(&json!({}));
+        let before = world.kube_writes;
         edit(&mut world);
-        let writes = world.kube_writes;
         assert_eq!(world.looks_of_a_pass(), looks, "{what}");
-        let expected = match what {
-            // Its echo in status.
-            "a requested sync" | "another spec" => 1,
-            // The Secret, and in status which object it is.
-            "the target gone" => 2,
-            _ => 0,
-        };
-        assert_eq!(world.kube_writes - writes, expected, "{what}");
+        assert_eq!(world.kube_writes - before, writes, "{what}");
         assert_eq!(world.looks_of_a_pass(), NOTHING, "{what}");
+        world.restart();
+        assert_eq!(world.looks_of_a_pass().is_empty(), told, "{what}");
+        assert_eq!(world.kube_writes - before, writes, "{what}");
     }
 }
 
