@@ -22,9 +22,14 @@ fn unwatched() -> World {
 
 #[test]
 fn a_first_create_lists_once_and_reads_the_source_once() {
-    let mut world = World::managed(&json!({}));
-    assert_eq!(world.looks_of_a_pass(), ["live", "source", "values", "target"]);
-    assert!(world.ready());
+    for found in [false, true] {
+        let mut world = World::managed(&json!({}));
+        if found {
+            world.make("a");
+        }
+        assert_eq!(world.looks_of_a_pass(), ["live", "source", "values", "target"]);
+        assert_eq!((world.ready(), world.count("create_version")), (true, usize::from(!found)));
+    }
 }
 
 #[test]
