@@ -83,6 +83,16 @@ mod tests {
     }
 
     #[test]
+    fn another_build_keeps_everybodys_turn() {
+        // Published vectors of FNV-1a.
+        let vectors =
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8_u64)];
+        for (text, expected) in vectors {
+            assert_eq!(spread(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn phases_spread() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let in_first_half = (0..1000).filter(|n| until_next(&format!("uid-{n}"), HOUR, now) < HOUR / 2).count();
