@@ -2,7 +2,7 @@
 # and a C compiler; the rest is fetched or built into the user's cache.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate model faults lint assets toolchain
+.PHONY: help demo test simulate model faults mutants lint assets toolchain
 
 CARGO ?= cargo
 
@@ -12,6 +12,10 @@ export ONCE DEMO_KUBECONFIG
 
 # How often `make faults` runs each row (10), and how many worlds `make simulate` goes through (100000).
 RUNS ?=
+
+# What `make mutants` breaks, and the tool it does so with.
+FILE ?= src/domain/**
+MUTANTS = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/secret-version-operator/tools-cargo-mutants-27.1.0
 
 # How many tests go at the same time: more than there are cores, because most of them wait for processes.
 export RUST_TEST_THREADS ?= 6
@@ -53,6 +57,14 @@ faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print wha
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
 	SVO_FAULT_RUNS=$(or $(RUNS),10) $(CARGO) test --workspace --test faults -- --nocapture
+
+mutants: toolchain ## Break the rules in hundreds of ways (FILE=src/domain/NAME.rs: those of one file) and list what no test sees
+	@echo "make mutants compiles the library anew for each way: about two hours on two cores"
+	@echo "for all of them, some minutes for one file. What it lists is in target/mutants.out/missed.txt."
+	@test -x "$(MUTANTS)/bin/cargo-mutants" || env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 \
+		$(CARGO) install --quiet --locked --debug --root "$(MUTANTS)" cargo-mutants@$(lastword $(subst -, ,$(MUTANTS)))
+	PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 CARGO_TARGET_DIR="$(CURDIR)/target/mutants" \
+		"$(MUTANTS)/bin/cargo-mutants" mutants --file "$(FILE)"
 
 lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check
