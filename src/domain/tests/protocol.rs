@@ -588,7 +588,8 @@ fn a_late_twin_is_reported_and_left_alone() {
     world.refresh_due = true;
     world.settle();
     assert_eq!(world.values(), ["a", "a"]);
-    assert!(world.events.iter().any(|e| e.reason.as_str() == "LateVersion"));
+    let told: Vec<_> = world.events.iter().map(|e| e.reason.as_str()).collect();
+    assert_eq!(told, ["LateVersion"], "not as somebody else's");
     world.refresh_due = true;
     let told = world.events.len();
     world.settle();
