@@ -18,4 +18,4 @@ mod shell;
 mod translate;
 pub mod world;
 
-pub use explore::{Outcome, explore};
+pub use explore::{Outcome, explore, explore_some};

@@ -1,15 +1,21 @@
 //! Prints what the model finds: `protocol-model worlds`, `protocol-model breaks`, each with `--full` for the long form, or with
-//! the name of one. `protocol-model trace WORLD [BREAK]` prints the shortest way to a broken promise.
+//! the name of one. `protocol-model trace WORLD [BREAK]` prints the shortest way to a broken promise. Fails where a promise is
+//! broken that should hold, or one holds that should break.
 
+use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use protocol_model::breaks::Break;
 use protocol_model::config::Config;
 use protocol_model::configs::ALL;
-use protocol_model::{Outcome, explore};
+use protocol_model::{Outcome, explore, explore_some};
+
+/// States of a world in its long form: the first ones are the shortest ways.
+const LONG_FORM: usize = 4_000_000;
 
 #[allow(clippy::print_stdout, reason = "printing is what it is for")]
-fn main() {
+fn main() -> ExitCode {
+    let mut as_it_should = true;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let full = args.iter().any(|a| a == "--full");
     let args: Vec<&str> = args.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
@@ -20,7 +26,11 @@ fn main() {
         "worlds" => {
             println!("| world | states | unique | depth | time |\n| --- | ---: | ---: | ---: | ---: |");
             let threads = available_parallelism().map_or(1, usize::from);
-            worlds.for_each(|config| println!("{}", row(&config, &explore(config, threads))));
+            for config in worlds {
+                let outcome = explore_some(config, threads, if full { LONG_FORM } else { usize::MAX });
+                as_it_should &= outcome.broken.is_none();
+                println!("{}", row(&config, &outcome));
+            }
         }
         "breaks" => {
             println!("| break | world | broken promise | steps |\n| --- | --- | --- | ---: |");
@@ -29,6 +39,7 @@ fn main() {
                 let long = full || Break::LONG.contains(&broken);
                 let config = ALL.into_iter().find(|c| c.name == world).map(|c| if long { c.full() } else { c });
                 let found = config.and_then(|c| explore(c.broken_by(broken), 1).broken);
+                as_it_should &= found.is_some();
                 let (promise, steps) = found.map_or(("none".into(), 0), |(promise, way)| (promise, way.len()));
                 println!("| `{broken:?}` | {world} | {promise} | {steps} |");
             }
@@ -41,13 +52,15 @@ fn main() {
             }
         }
     }
+    if as_it_should { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn row(config: &Config, outcome: &Outcome) -> String {
-    let Outcome { states, unique, depth, took, broken } = outcome;
+    let Outcome { states, unique, depth, to_its_end, took, broken } = outcome;
+    let end = if *to_its_end || broken.is_some() { "" } else { ", and on" };
     let broken = broken.as_ref().map(|(promise, way)| format!(" **{promise}** after {} steps", way.len()));
     format!(
-        "| {} | {states} | {unique} | {depth} | {:.0} s |{}",
+        "| {} | {states}{end} | {unique} | {depth} | {:.0} s |{}",
         config.name,
         took.as_secs_f64(),
         broken.unwrap_or_default()

@@ -93,7 +93,9 @@ pub(crate) async fn live(seed: u64, plan: &Plan, weather: Weather, flaw: Flaw, l
     rest(&world, &user, plan).await;
     let end = user.end_state();
     processes.iter().for_each(tokio::task::AbortHandle::abort);
-    world.lives().iter().flatten().for_each(|life| life.kill());
+    // Each knows its world, which would live for ever.
+    let lives = std::mem::take(&mut *world.lives());
+    lives.iter().flatten().for_each(|life| life.kill());
     let violations = world.oracle().judge(&world, &log.text());
     Outcome { violations, trace: world.network.trace(), end }
 }
