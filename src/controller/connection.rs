@@ -21,7 +21,7 @@ use crate::domain::backoff;
 use crate::domain::condition::{self, Problem};
 use crate::domain::create::has_finalizer;
 use crate::domain::decide::advice;
-use crate::domain::protect::{Finalizer, Held};
+use crate::domain::protect::{Finalizer, Held, Need};
 use crate::domain::reason::Reason;
 use crate::remote::{self, Credential};
 use crate::secret::SecretText;
@@ -116,8 +116,7 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
         _ => None,
     };
 
-    let mut needs =
-        Held { held, deleting, duties: !users.with_duties.is_empty(), managed: users.managed, idle: Duration::ZERO };
+    let mut needs = Held { held, deleting, need: users.need(), idle: Duration::ZERO };
     let idle_since = (held && !needs.is_needed())
         .then(|| old.as_ref().and_then(|entry| entry.idle_since).unwrap_or_else(Instant::now));
     needs.idle = idle_since.map(|since| since.elapsed()).unwrap_or_default();
@@ -195,6 +194,14 @@ impl Users {
             all().filter(|cr| has_finalizer(cr) && keeps(cr)).map(|cr| Key::of(cr).to_string()).collect();
         with_duties.sort_unstable();
         Self { managed: all().filter(|cr| cr.spec.value_from.is_some()).any(|cr| keeps(&cr)), with_duties }
+    }
+
+    fn need(&self) -> Need {
+        match (self.with_duties.is_empty(), self.managed) {
+            (false, _) => Need::Now,
+            (true, true) => Need::Soon,
+            (true, false) => Need::Nobody,
+        }
     }
 }
 

@@ -211,7 +211,6 @@ fn resolve(o: &Observed, access: &Access, place: &Place, intent: &Intent) -> Ste
             Sight::Equal | Sight::Different => {
                 match newest_active(&versions.all).filter(|v| v.is_source == Sight::Equal) {
                     Some(version) => reference(o, place, version, Some(&intent.id), (digest, object), Vec::new()),
-                    None if *is_intent == Sight::Equal => send_again(o, access, place, intent, digest),
                     None => write_intent(o, access, place, baseline(&versions.all), (digest, 1), Vec::new()),
                 }
             }

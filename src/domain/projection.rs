@@ -118,7 +118,7 @@ mod tests {
         };
         assert_eq!(seen(&cr), ["db", "Opaque", "value"]);
         let (name, type_, key) = (Some("tls".into()), Some("kubernetes.io/tls".into()), Some("k".into()));
-        cr.spec.target = Some(Target { name, type_, key, ..Target::default() });
+        cr.spec.target = Some(Target { name, key, type_, ..Target::default() });
         assert_eq!(seen(&cr), ["tls", "kubernetes.io/tls", "k"]);
         let data = ["tls.crt", "tls.key"].map(|key| TargetData { key: key.into(), property: "p".into() });
         cr.spec.target = Some(Target { data: data.into(), ..Target::default() });

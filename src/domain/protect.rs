@@ -13,12 +13,21 @@ pub struct Held {
     pub held: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether a resource has to clean up through it.
-    pub duties: bool,
-    /// Whether a resource may come to have to.
-    pub managed: bool,
+    /// Who needs it.
+    pub need: Need,
     /// For how long nobody needed it. Zero where somebody does, or it is not held.
     pub idle: Duration,
+}
+
+/// Who needs a connection to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nobody.
+    Nobody,
+    /// A resource that may come to have something to clean up through it.
+    Soon,
+    /// A resource that has.
+    Now,
 }
 
 /// What is to become of the finalizer.
@@ -37,7 +46,7 @@ pub enum Finalizer {
 impl Held {
     /// Whether somebody needs the connection to stay. One that is being deleted takes nobody in.
     pub fn is_needed(self) -> bool {
-        self.duties || (self.managed && !self.deleting)
+        self.need == Need::Now || (self.need == Need::Soon && !self.deleting)
     }
 
     /// What is to become of the finalizer.
@@ -46,7 +55,7 @@ impl Held {
             // Nothing can be added to what is being deleted.
             (true, false) if !self.deleting => Finalizer::Add,
             (false, true) if self.deleting || self.idle >= IDLE => Finalizer::Remove,
-            (false, true) => Finalizer::Wait(IDLE - self.idle),
+            (false, true) => Finalizer::Wait(IDLE.saturating_sub(self.idle)),
             _ => Finalizer::Keep,
         }
     }
@@ -59,24 +68,24 @@ mod tests {
     #[test]
     fn a_connection_is_held_while_it_is_needed_and_let_go_when_nobody_comes_back() {
         let seconds = Duration::from_secs;
-        for (held, deleting, duties, managed, idle, expected) in [
+        for (held, deleting, need, idle, expected) in [
             // Needed, or soon to be.
-            (false, false, true, true, 0, Finalizer::Add),
-            (false, false, false, true, 0, Finalizer::Add),
-            (true, false, true, false, 0, Finalizer::Keep),
-            (true, false, false, true, 0, Finalizer::Keep),
+            (false, false, Need::Now, 0, Finalizer::Add),
+            (false, false, Need::Soon, 0, Finalizer::Add),
+            (true, false, Need::Now, 0, Finalizer::Keep),
+            (true, false, Need::Soon, 0, Finalizer::Keep),
             // Being deleted: only what is to be cleaned up keeps it.
-            (true, true, true, true, 0, Finalizer::Keep),
-            (true, true, false, true, 0, Finalizer::Remove),
-            (false, true, true, true, 0, Finalizer::Keep),
+            (true, true, Need::Now, 0, Finalizer::Keep),
+            (true, true, Need::Soon, 0, Finalizer::Remove),
+            (false, true, Need::Now, 0, Finalizer::Keep),
             // Not needed.
-            (false, false, false, false, 0, Finalizer::Keep),
-            (true, true, false, false, 0, Finalizer::Remove),
-            (true, false, false, false, 0, Finalizer::Wait(IDLE)),
-            (true, false, false, false, 10, Finalizer::Wait(seconds(20))),
-            (true, false, false, false, 30, Finalizer::Remove),
+            (false, false, Need::Nobody, 0, Finalizer::Keep),
+            (true, true, Need::Nobody, 0, Finalizer::Remove),
+            (true, false, Need::Nobody, 0, Finalizer::Wait(IDLE)),
+            (true, false, Need::Nobody, 10, Finalizer::Wait(seconds(20))),
+            (true, false, Need::Nobody, 30, Finalizer::Remove),
         ] {
-            let state = Held { held, deleting, duties, managed, idle: seconds(idle) };
+            let state = Held { held, deleting, need, idle: seconds(idle) };
             assert_eq!(state.finalizer(), expected, "{state:?}");
         }
     }

@@ -91,6 +91,8 @@ pub(crate) async fn live(seed: u64, plan: &Plan, weather: Weather, flaw: Flaw, l
     tokio::time::sleep(Duration::from_millis(until)).await;
     world.network.note("the faults are over");
     rest(&world, &user, plan).await;
+    // What was written for a resource by somebody who did not know yet that it is gone.
+    world.apiserver.collect_garbage();
     let end = user.end_state();
     processes.iter().for_each(tokio::task::AbortHandle::abort);
     // Each knows its world, which would live for ever.

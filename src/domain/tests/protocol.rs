@@ -450,6 +450,25 @@ fn a_change_that_was_never_sent_is_replaced_by_the_next() {
 }
 
 #[test]
+fn a_change_that_replaces_another_counts_from_what_is_there_by_then() {
+    let mut world = managed();
+    world.crash = Some(Crash { at: 2, after: false });
+    world.pass();
+    world.restart();
+    // Later than the baseline of the change before, and equal to this one.
+    world.make("b");
+    world.make("other");
+    world.edit_source("b");
+    world.post = Post::LostAfter;
+    world.settle();
+    assert_eq!(world.values(), ["b", "other", "b"]);
+    assert_eq!(
+        world.status().history.iter().map(|r| (r.version, r.origin)).collect::<Vec<_>>(),
+        [(3, Origin::Created)]
+    );
+}
+
+#[test]
 fn an_equal_newest_active_version_is_referenced_and_nothing_is_created() {
     let mut world = managed();
     world.make("a");
