@@ -34,6 +34,9 @@ use run::{Run, simulate, simulate_with};
 /// Worlds that every run of the tests goes through.
 const FEW: u64 = 40;
 
+/// After how many worlds a long run says how far it is.
+const PROGRESS: u64 = 5000;
+
 /// In how many a flaw has to show, and a subtle one where there is time for many worlds.
 const WORLDS_FOR_A_FLAW: u64 = 60;
 const WORLDS_FOR_A_SUBTLE_FLAW: u64 = 5000;
@@ -58,6 +61,9 @@ fn every_world_comes_to_rest_within_the_invariants() {
                         return;
                     }
                     let run = simulate(seed);
+                    if seed.is_multiple_of(PROGRESS) {
+                        eprintln!("{seed} worlds, {:.0} s", begun.elapsed().as_secs_f64());
+                    }
                     if !run.violations.is_empty() {
                         eprintln!("seed {seed}: {}", run.violations.join("; "));
                         failed.lock().unwrap().push(run);
