@@ -4,6 +4,7 @@
 
 mod arbitrary;
 mod deletion;
+mod equals;
 mod following;
 mod histories;
 mod holding;
