@@ -58,7 +58,7 @@ pub mod promise {
     /// What is recorded as created was created for that resource.
     pub const TRUE_RECORD: &str = "what is recorded as created was";
     /// I2, I5, I8, I10, I12.
-    pub const REST: &str = "rests as wanted, all accounted for";
+    pub const REST: &str = "at rest";
 }
 
 fn once(world: &World) -> bool {
