@@ -140,7 +140,7 @@ impl Memory {
         self.creates_at = now;
     }
 
-    /// The newer of the cached resource and what this process wrote itself.
+    /// The newer of the cached resource and what this process wrote, or found where it was to write.
     pub fn newest(&mut self, cached: &SecretVersion) -> SecretVersion {
         match &self.own {
             Some((own, replaced))
@@ -156,8 +156,8 @@ impl Memory {
         }
     }
 
-    /// Notes that this process replaced one state of the resource by another.
-    pub fn wrote(&mut self, before: Option<String>, after: &SecretVersion) {
+    /// Notes that one state of the resource was replaced by another, whether or not the cache shows it yet.
+    pub fn replaced(&mut self, before: Option<String>, after: &SecretVersion) {
         let mut replaced = self.own.take().map(|(_, replaced)| replaced).unwrap_or_default();
         if before != after.metadata.resource_version {
             replaced.extend(before);
@@ -219,10 +219,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cache_that_lags_our_own_write_is_not_believed() {
+    async fn a_cache_that_shows_what_was_replaced_is_not_believed() {
         let mut memory = Memory::default();
-        memory.wrote(Some("1".into()), &at("2"));
-        memory.wrote(Some("2".into()), &at("3"));
+        memory.replaced(Some("1".into()), &at("2"));
+        memory.replaced(Some("2".into()), &at("3"));
         for (cached, expected) in [("1", "3"), ("2", "3"), ("3", "3"), ("4", "4"), ("1", "1")] {
             assert_eq!(memory.newest(&at(cached)).metadata.resource_version.as_deref(), Some(expected), "{cached}");
         }

@@ -349,7 +349,7 @@ impl<'a> Pass<'a> {
         {
             let mut memory = lock(&self.memory);
             if written {
-                memory.wrote(self.observed.cr.metadata.resource_version.clone(), &cr);
+                memory.replaced(self.observed.cr.metadata.resource_version.clone(), &cr);
             }
             // Bare once more after this, it will have lost what was written.
             memory.finalizer_is_fresh &= bare(&cr);
@@ -447,10 +447,16 @@ impl<'a> Pass<'a> {
                 Err(kube::Error::Api(status)) if status.is_conflict() && tries < MAX_TRIES => tries += 1,
                 Err(error) => return Err(Error::kube(op, error)),
             }
-            match api.get_opt(&name).await.map_err(|error| Error::kube(op, error))? {
-                Some(now) if patch::alike(&now, &self.observed.cr) => self.observed.cr = now,
-                _ => return Err(Error::Conflict),
+            let now = api.get_opt(&name).await.map_err(|error| Error::kube(op, error))?;
+            let Some(now) = now.filter(|now| now.metadata.uid == self.observed.cr.metadata.uid) else {
+                return Err(Error::Gone);
+            };
+            // The cache may lag for long, and each pass that believed it would end here.
+            lock(&self.memory).replaced(self.observed.cr.metadata.resource_version.clone(), &now);
+            if !patch::alike(&now, &self.observed.cr) {
+                return Err(Error::Conflict);
             }
+            self.observed.cr = now;
         }
     }
 }

@@ -69,6 +69,16 @@ impl Follower {
         Ok(())
     }
 
+    /// Somebody switches off the version that is served.
+    pub(crate) async fn switch_off(&self, world: &World<'_>) -> Result<()> {
+        let served = world.api::<SecretVersion>().get(&self.name).await?.status.and_then(|status| status.version_id);
+        let edit = json!({ "update": {
+            "organization_id": ORGANIZATION, "secret_id": self.secret_id, "version_id": served, "status": "inactive",
+        } });
+        world.simulator.control(Method::POST, "/versions", Some(&edit)).await?;
+        Ok(())
+    }
+
     /// Waits until the newest version is served, and then holds the Secret to it.
     pub(crate) async fn serves(&self, world: &World<'_>, within: Duration) -> Result<()> {
         let newest = |cr: Option<&SecretVersion>| {

@@ -13,6 +13,7 @@ use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::follower::Follower;
 use crate::subject::{AtRest, Subject};
 use crate::table::{Figures, Table, run_of};
 use crate::world::{CONNECTION, SOON, STEADY, World};
@@ -203,6 +204,22 @@ async fn row_11_another_connection_while_nothing_is_seen() {
     subject.edit(world, &named(CONNECTION)).await.unwrap();
     subject.ready(world, 1, SOON).await.unwrap();
     subject.holds(world, &AtRest::created(&[0], 1)).await.unwrap();
+    world.is_clean().await.unwrap();
+}
+
+/// What a refused write shows is believed, though the watch does not show it: else each pass would be refused like the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_11_what_is_found_when_a_write_is_refused() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_with(plane, "refused", &STEADY).await.unwrap();
+    let mut follower = Follower::new(world).await.unwrap();
+    dark(world);
+    world.patch::<SecretVersion>(&follower.name, &json!({ "spec": { "refreshInterval": "6s" } })).await.unwrap();
+    follower.switch_off(world).await.unwrap();
+    world.fails(&follower.name, Reason::NoActiveVersion).await.unwrap();
+    light(world).await.unwrap();
+    follower.make(world).await.unwrap();
+    follower.serves(world, SOON).await.unwrap();
     world.is_clean().await.unwrap();
 }
 

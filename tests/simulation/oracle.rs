@@ -63,6 +63,8 @@ pub(crate) struct Oracle {
     sent: BTreeMap<(String, String), BTreeSet<String>>,
     /// Which version a resource serves, and since when, in milliseconds of the world; by the UID.
     serves: BTreeMap<String, (String, u64)>,
+    /// The UIDs of resources that ever had an intent, by remote secret.
+    intents: BTreeMap<String, BTreeSet<String>>,
     /// When a resource was deleted, in milliseconds of the world; by the UID.
     removed: BTreeMap<String, u64>,
     /// How many requests each process sent in each while.
@@ -141,9 +143,13 @@ impl Oracle {
     fn note_sender(&mut self, world: &World, path: &str, body: String) {
         let secret = path.rsplit('/').nth(1).unwrap_or_default();
         let all = world.apiserver.objects(RESOURCES);
-        let here =
-            all.iter().filter(|cr| cr["spec"]["remoteRef"]["secretId"] == secret && !cr["status"]["create"].is_null());
-        let uids = here.filter_map(|cr| cr["metadata"]["uid"].as_str().map(str::to_owned));
+        let open = |uid: &&String| {
+            let cr = all.iter().find(|cr| cr["metadata"]["uid"] == **uid);
+            // One that is gone may have been there when its create set out.
+            let just_gone = || self.removed.get(*uid).is_some_and(|at| world.network.now() < at + ON_ITS_WAY);
+            cr.map_or_else(just_gone, |cr| !cr["status"]["create"].is_null())
+        };
+        let uids: Vec<String> = self.intents.get(secret).into_iter().flatten().filter(open).cloned().collect();
         self.sent.entry((secret.to_owned(), body)).or_default().extend(uids);
     }
 
@@ -158,7 +164,7 @@ impl Oracle {
 
     /// A person deletes a resource.
     pub(crate) fn removed(&mut self, cr: &Value, now: u64) {
-        self.removed.entry(cr["metadata"]["uid"].to_string()).or_insert(now);
+        self.removed.entry(cr["metadata"]["uid"].as_str().unwrap_or_default().to_owned()).or_insert(now);
     }
 
     /// Somebody put a label on a Secret.
@@ -185,7 +191,7 @@ impl Oracle {
         let Some(owner) = owner else {
             // A state is idempotent: what was asked for while the resource lived may be on its way a little longer.
             let just_gone = |(uid, ids): (&String, &BTreeSet<String>)| {
-                let at = self.removed.get(&Value::from(uid.as_str()).to_string());
+                let at = self.removed.get(uid);
                 ids.contains(id) && at.is_some_and(|at| world.network.now() < at + ON_ITS_WAY)
             };
             if deleted || !self.created.iter().any(just_gone) {
@@ -267,6 +273,10 @@ impl Oracle {
         let own = history.iter().filter(|record| record["origin"] == "Created" && record["uid"] == uid);
         let own: Vec<String> = own.filter_map(|record| record["versionId"].as_str().map(str::to_owned)).collect();
         self.created.entry(uid.to_owned()).or_default().extend(own);
+        if !cr["status"]["create"].is_null() {
+            let secret = cr["spec"]["remoteRef"]["secretId"].as_str().unwrap_or_default().to_owned();
+            self.intents.entry(secret).or_default().insert(uid.to_owned());
+        }
         let id = cr["status"]["versionId"].as_str().unwrap_or_default();
         if self.serves.get(uid).is_none_or(|(before, _)| before != id) {
             self.serves.insert(uid.to_owned(), (id.to_owned(), world.network.now()));
