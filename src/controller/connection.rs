@@ -88,18 +88,34 @@ impl Connection for ClusterAbejaConnection {
     }
 }
 
-/// One pass over a connection.
+/// Reconciles a connection. After a pass that was refused because the cache lags, which it may for long, comes one over the
+/// connection as it is.
 pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
-    let Ok(connection) = &object.0 else { return Err(Error::Unreadable) };
+    let Ok(cached) = &object.0 else { return Err(Error::Unreadable) };
     if !ctx.guard.may_act() {
         return Err(Error::LeaseLost);
     }
-    let key = ConnectionKey { kind: K::KIND, key: Key::of(connection) };
-    let users = Users::of(&ctx, &key);
+    let key = ConnectionKey { kind: K::KIND, key: Key::of(cached) };
+    let connection = if ctx.connections.take_refused(&key) {
+        let live = api_of(&ctx, cached).get_opt(&key.key.name).await;
+        live.map_err(|error| Error::kube("reading the connection", error))?.ok_or(Error::Gone)?
+    } else {
+        cached.clone()
+    };
+    let outcome = pass(&ctx, connection, key.clone()).await;
+    if matches!(outcome, Err(Error::Conflict)) {
+        ctx.connections.note_refused(key);
+    }
+    outcome
+}
+
+/// One pass over a connection.
+async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -> Result<Action, Error> {
+    let users = Users::of(ctx, &key);
     let deleting = connection.meta().deletion_timestamp.is_some();
     let held = connection.meta().finalizers.iter().flatten().any(|f| f == FINALIZER);
 
-    let loaded = load(&ctx, connection, &key).await?;
+    let loaded = load(ctx, &connection, &key).await?;
     let old = ctx.connections.entry(&key);
     let same = old.as_ref().filter(|e| e.fingerprint == loaded.fingerprint && e.problem.is_none());
     let (client, problem) = match (&loaded.material, same) {
@@ -122,8 +138,8 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
     needs.idle = idle_since.map(|since| since.elapsed()).unwrap_or_default();
     let change = needs.finalizer();
     match change {
-        Finalizer::Add => set_finalizer(&ctx, connection, true).await?,
-        Finalizer::Remove => set_finalizer(&ctx, connection, false).await?,
+        Finalizer::Add => set_finalizer(ctx, &mut connection, true).await?,
+        Finalizer::Remove => set_finalizer(ctx, &mut connection, false).await?,
         Finalizer::Keep | Finalizer::Wait(_) => {}
     }
     let protected = (held || change == Finalizer::Add) && change != Finalizer::Remove && !deleting;
@@ -148,7 +164,7 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
     if gone {
         return Ok(Action::await_change());
     }
-    write_status(&ctx, connection, shown, deleting, &users).await?;
+    write_status(ctx, &connection, shown, deleting, &users).await?;
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
     let next = match (healthy, watched_ca) {
         (false, _) => retry,
@@ -362,17 +378,24 @@ fn note(fingerprint: &mut String, meta: &kube::core::ObjectMeta) {
     );
 }
 
-async fn set_finalizer<K: Connection>(ctx: &Ctx, connection: &K, wanted: bool) -> Result<(), Error> {
+/// Writes the finalizer, and notes what the connection is after it.
+async fn set_finalizer<K: Connection>(ctx: &Ctx, connection: &mut K, wanted: bool) -> Result<(), Error> {
     let meta = connection.meta();
     let body = patch::finalizer(meta, wanted);
-    let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let api = api_of(ctx, connection);
     let name = meta.name.as_deref().unwrap_or_default();
-    let op = "writing the connection's finalizer";
     match api.patch_metadata(name, &patch::params(), &Patch::Merge(&body)).await {
-        Ok(_) => Ok(()),
+        Ok(written) => {
+            connection.meta_mut().resource_version = written.metadata.resource_version;
+            Ok(())
+        }
         Err(kube::Error::Api(status)) if status.code == 404 && !wanted => Ok(()),
-        Err(error) => Err(Error::kube(op, error)),
+        Err(error) => Err(Error::kube("writing the connection's finalizer", error)),
     }
+}
+
+fn api_of<K: Connection>(ctx: &Ctx, connection: &K) -> Api<K> {
+    K::api(ctx.client.clone(), connection.meta().namespace.as_deref().unwrap_or_default())
 }
 
 async fn write_status<K: Connection>(
@@ -410,7 +433,7 @@ async fn write_status<K: Connection>(
         ctx.host.now(),
     );
     let Some(body) = patch::status(&old, &new, meta) else { return Ok(()) };
-    let api = K::api(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let api = api_of(ctx, connection);
     let name = meta.name.as_deref().unwrap_or_default();
     api.patch_status(name, &patch::params(), &Patch::Merge(&body))
         .await

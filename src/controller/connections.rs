@@ -2,7 +2,7 @@
 //!
 //! `connection` keeps the entries; this module answers from them and from the watch caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Connections {
     /// What connections may name.
     pub endpoints: AllowedEndpoints,
     entries: Mutex<BTreeMap<ConnectionKey, Entry>>,
+    /// Those whose last pass was refused, because somebody else had written first.
+    refused: Mutex<BTreeSet<ConnectionKey>>,
     limiters: Mutex<BTreeMap<(String, String), Arc<remote::Limiter>>>,
 }
 
@@ -86,7 +88,15 @@ impl Connections {
         namespaces: Store<PartialObjectMeta<Namespace>>,
         endpoints: AllowedEndpoints,
     ) -> Self {
-        Self { namespaced: own, cluster, namespaces, endpoints, entries: Mutex::default(), limiters: Mutex::default() }
+        Self {
+            namespaced: own,
+            cluster,
+            namespaces,
+            endpoints,
+            entries: Mutex::default(),
+            refused: Mutex::default(),
+            limiters: Mutex::default(),
+        }
     }
 
     /// The entry of a connection.
@@ -103,6 +113,16 @@ impl Connections {
         });
         entries.insert(key, entry);
         !same
+    }
+
+    /// Notes that a pass was refused.
+    pub fn note_refused(&self, key: ConnectionKey) {
+        lock(&self.refused).insert(key);
+    }
+
+    /// Whether the last pass was refused. Answered once.
+    pub fn take_refused(&self, key: &ConnectionKey) -> bool {
+        lock(&self.refused).remove(key)
     }
 
     /// The budget of an organization at an endpoint, shared by whichever connections name it; the limit that was read last
@@ -124,6 +144,7 @@ impl Connections {
     /// Forgets a connection.
     pub fn remove(&self, key: &ConnectionKey) {
         lock(&self.entries).remove(key);
+        lock(&self.refused).remove(key);
     }
 
     /// The connections that read a Secret.

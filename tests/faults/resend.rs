@@ -50,7 +50,7 @@ async fn idle_close(world: &World<'_>, after: &str) -> Result<Figures> {
         }
     }
     is_sent_alone(world, &subject).await?;
-    subject.holds(world, &AtRest::created(&[0, 1, 2], 3)).await
+    subject.holds_and_goes(world, &AtRest::created(&[0, 1, 2], 3)).await
 }
 
 /// A create is answered by a redirect, to where it would be carried out once more.
@@ -66,7 +66,7 @@ async fn redirect(world: &World<'_>, code: u16, committed: bool) -> Result<Figur
     subject.apply(world).await?;
     subject.ready(world, 1, HEALING).await?;
     is_sent_alone(world, &subject).await?;
-    subject.holds(world, &AtRest::created(&[0], if committed { 1 } else { 2 })).await
+    subject.holds_and_goes(world, &AtRest::created(&[0], if committed { 1 } else { 2 })).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

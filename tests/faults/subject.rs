@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::journal::Entry;
 use crate::table::Figures;
-use crate::world::{CONNECTION, ORGANIZATION, World};
+use crate::world::{CONNECTION, ORGANIZATION, SOON, World};
 
 /// Part of every value, and of nothing else.
 pub(crate) const CANARY: &str = "canary-value-";
@@ -338,6 +338,14 @@ impl Subject {
         let active = left.iter().filter(|version| version.active).count();
         ensure!((left.len(), active) == (self.changes, 0), "{} versions are left, {active} of them active", left.len());
         Ok(())
+    }
+
+    /// Holds it to what must be true at rest, and then it goes with all that it made, lest refreshes of hundreds be what the others wait for.
+    pub(crate) async fn holds_and_goes(&self, world: &World<'_>, expected: &AtRest<'_>) -> Result<Figures> {
+        let figures = self.holds(world, expected).await?;
+        self.delete(world).await?;
+        self.ends(world, SOON).await?;
+        Ok(figures)
     }
 
     /// Holds remote, resource and Secret to what must be true at rest.

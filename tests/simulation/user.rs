@@ -21,6 +21,9 @@ use crate::world::{CANARY, NAMESPACE, ORGANIZATION, REFRESH, TEAM, TIMEOUT, URL,
 /// The user's name to the apiserver.
 pub(crate) const NAME: &str = "user";
 
+/// The end of a resource that waits for a person, because what it found is not its own to switch off.
+pub(crate) const FOUND: &str = "found what is not its own";
+
 /// The label of somebody else.
 pub(crate) const LABEL: &str = "example.com/theirs";
 
@@ -219,6 +222,11 @@ impl User {
                 continue;
             }
             let cr = self.resource(r);
+            // Whether what one resource leaves is there for the next to find is a matter of when it went.
+            if cr.as_ref().is_some_and(|cr| reason(cr) == "NotCreatedHere") {
+                end.push(FOUND.to_owned());
+                continue;
+            }
             let ready = cr.as_ref().map(|cr| (is_ready(cr), reason(cr)));
             let value = STANDARD.encode(value(self.world.seed, r, wish.value));
             let id = cr.as_ref().and_then(|cr| cr["status"]["versionId"].as_str().map(str::to_owned));
