@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kit::ControlPlane;
 use kit::proxy::{Action, Moment, Rule};
 use kube::api::DeleteParams;
-use secret_version_operator::api::v1alpha1::{Origin, SecretVersion};
+use kube::runtime::wait::await_condition;
+use secret_version_operator::api::v1alpha1::{AbejaConnection, Origin, SecretVersion};
 use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use crate::follower::Follower;
 use crate::subject::{AtRest, Subject};
 use crate::table::{Figures, Table, run_of};
-use crate::world::{CONNECTION, SOON, STEADY, World};
+use crate::world::{CONNECTION, SOON, STEADY, TOKEN, World};
 use crate::{is_full, runs_of};
 
 /// What a cache is filled from.
@@ -220,6 +221,30 @@ async fn row_11_what_is_found_when_a_write_is_refused() {
     light(world).await.unwrap();
     follower.make(world).await.unwrap();
     follower.serves(world, SOON).await.unwrap();
+    world.is_clean().await.unwrap();
+}
+
+/// The same of a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_11_what_is_found_when_a_write_to_a_connection_is_refused() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_with(plane, "unseen-edit", &STEADY).await.unwrap();
+    world.connect("edited", TOKEN).await.unwrap();
+    let connections = world.api::<AbejaConnection>();
+    let says = |status: &'static str| {
+        let ready = move |connection: &AbejaConnection| {
+            let conditions = connection.status.iter().flat_map(|status| &status.conditions);
+            conditions.filter(|condition| condition.type_ == "Ready").any(|condition| condition.status == status)
+        };
+        await_condition(connections.clone(), "edited", move |it: Option<&AbejaConnection>| it.is_some_and(ready))
+    };
+    timeout(SOON, says("True")).await.unwrap().unwrap();
+
+    world.proxy.watches("abejaconnections").freeze();
+    world.patch::<AbejaConnection>("edited", &json!({ "spec": { "maxRetries": 1 } })).await.unwrap();
+    world.patch::<Secret>("edited", &json!({ "stringData": { "token": "no such token" } })).await.unwrap();
+    timeout(SOON, says("False")).await.unwrap().unwrap();
+    world.proxy.watches("abejaconnections").thaw();
     world.is_clean().await.unwrap();
 }
 
