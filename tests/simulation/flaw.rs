@@ -54,7 +54,7 @@ impl Flaw {
 
     /// Whether it shows only where several things go wrong together.
     pub(crate) fn is_subtle(self) -> bool {
-        matches!(self, Self::NoPrecondition | Self::ShortGrace)
+        self == Self::ShortGrace
     }
 
     /// The body that a write to the apiserver is sent with.
