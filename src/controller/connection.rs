@@ -8,7 +8,6 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, Patch};
 use kube::core::{DeserializeGuard, Resource};
-use kube::runtime::controller::Action;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -31,6 +30,7 @@ use super::context::Ctx;
 use super::error::{Error, in_words};
 use super::index::{ConnectionKey, Key};
 use super::patch;
+use super::queue::Requeue;
 
 /// How often certificates in a `ConfigMap`, which is not watched, are read again.
 const CA_INTERVAL: Duration = Duration::from_mins(1);
@@ -90,13 +90,16 @@ impl Connection for ClusterAbejaConnection {
 
 /// Reconciles a connection. After a pass that was refused because the cache lags, which it may for long, comes one over the
 /// connection as it is.
-pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+pub(super) async fn reconcile<K: Connection>(
+    object: Arc<DeserializeGuard<K>>,
+    ctx: Arc<Ctx>,
+) -> Result<Requeue, Error> {
     let Ok(cached) = &object.0 else { return Err(Error::Unreadable) };
     if !ctx.guard.may_act() {
         return Err(Error::LeaseLost);
     }
     let key = ConnectionKey { kind: K::KIND, key: Key::of(cached) };
-    let connection = if ctx.connections.take_refused(&key) {
+    let connection = if ctx.connections.take_outdated(&key) {
         let live = api_of(&ctx, cached).get_opt(&key.key.name).await;
         live.map_err(|error| Error::kube("reading the connection", error))?.ok_or(Error::Gone)?
     } else {
@@ -104,13 +107,13 @@ pub(super) async fn reconcile<K: Connection>(object: Arc<DeserializeGuard<K>>, c
     };
     let outcome = pass(&ctx, connection, key.clone()).await;
     if matches!(outcome, Err(Error::Conflict)) {
-        ctx.connections.note_refused(key);
+        ctx.connections.note_outdated(key);
     }
     outcome
 }
 
 /// One pass over a connection.
-async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -> Result<Action, Error> {
+async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -> Result<Requeue, Error> {
     let users = Users::of(ctx, &key);
     let deleting = connection.meta().deletion_timestamp.is_some();
     let held = connection.meta().finalizers.iter().flatten().any(|f| f == FINALIZER);
@@ -162,7 +165,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         ctx.wake_resources(ctx.index.of_connection(&key));
     }
     if gone {
-        return Ok(Action::await_change());
+        return Ok(Requeue::OnChange);
     }
     write_status(ctx, &connection, shown, deleting, &users).await?;
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
@@ -171,7 +174,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         (true, true) => CA_INTERVAL,
         (true, false) => INTERVAL,
     };
-    Ok(Action::requeue(if let Finalizer::Wait(idle) = change { next.min(idle) } else { next }))
+    Ok(Requeue::After(if let Finalizer::Wait(idle) = change { next.min(idle) } else { next }))
 }
 
 /// The last client that could be made: good enough to clean up with.

@@ -40,8 +40,8 @@ pub struct Connections {
     /// What connections may name.
     pub endpoints: AllowedEndpoints,
     entries: Mutex<BTreeMap<ConnectionKey, Entry>>,
-    /// Those whose last pass was refused, because somebody else had written first.
-    refused: Mutex<BTreeSet<ConnectionKey>>,
+    /// Those that the cache shows as they were: somebody else wrote before the last pass could.
+    outdated: Mutex<BTreeSet<ConnectionKey>>,
     limiters: Mutex<BTreeMap<(String, String), Arc<remote::Limiter>>>,
 }
 
@@ -94,7 +94,7 @@ impl Connections {
             namespaces,
             endpoints,
             entries: Mutex::default(),
-            refused: Mutex::default(),
+            outdated: Mutex::default(),
             limiters: Mutex::default(),
         }
     }
@@ -115,14 +115,14 @@ impl Connections {
         !same
     }
 
-    /// Notes that a pass was refused.
-    pub fn note_refused(&self, key: ConnectionKey) {
-        lock(&self.refused).insert(key);
+    /// Notes that the cache shows a connection as it was.
+    pub fn note_outdated(&self, key: ConnectionKey) {
+        lock(&self.outdated).insert(key);
     }
 
-    /// Whether the last pass was refused. Answered once.
-    pub fn take_refused(&self, key: &ConnectionKey) -> bool {
-        lock(&self.refused).remove(key)
+    /// Whether the last pass found the cache outdated. Answered once.
+    pub fn take_outdated(&self, key: &ConnectionKey) -> bool {
+        lock(&self.outdated).remove(key)
     }
 
     /// The budget of an organization at an endpoint, shared by whichever connections name it; the limit that was read last
@@ -144,7 +144,7 @@ impl Connections {
     /// Forgets a connection.
     pub fn remove(&self, key: &ConnectionKey) {
         lock(&self.entries).remove(key);
-        lock(&self.refused).remove(key);
+        lock(&self.outdated).remove(key);
     }
 
     /// The connections that read a Secret.

@@ -9,12 +9,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
+use crate::api::v1alpha1::{ConnectionKind, SecretVersion};
 use crate::domain::condition::{self, kind};
+use crate::domain::lane::Lane;
 use crate::domain::place::Place;
 use crate::domain::reason::Reason;
 use crate::domain::refresh::spread;
@@ -86,14 +87,17 @@ pub struct Listed {
     pub namespaces: Gate,
 }
 
+/// Puts an object into its queue, with the lane that it may wait in at the latest.
+pub type Waker = UnboundedSender<(Key, Lane)>;
+
 /// Ways to put objects into the queues.
 pub struct Wakers {
     /// Resources.
-    pub resources: UnboundedSender<ObjectRef<DeserializeGuard<SecretVersion>>>,
+    pub resources: Waker,
     /// Connections of namespaces.
-    pub namespaced: UnboundedSender<ObjectRef<DeserializeGuard<AbejaConnection>>>,
+    pub namespaced: Waker,
     /// Connections of the cluster.
-    pub cluster: UnboundedSender<ObjectRef<DeserializeGuard<ClusterAbejaConnection>>>,
+    pub cluster: Waker,
 }
 
 impl Ctx {
@@ -117,30 +121,33 @@ impl Ctx {
 
     /// A resource as the watch has it.
     pub fn resource(&self, key: &Key) -> Option<Arc<DeserializeGuard<SecretVersion>>> {
-        self.resources.get(&ObjectRef::new(&key.name).within(&key.namespace))
+        self.resources.get(&key.object_ref())
     }
 
-    /// Puts resources into the queue. What the queue no longer takes is nobody's concern: the process is ending.
+    /// Puts resources into the queue, each in its own lane. What the queue no longer takes is nobody's concern: the process
+    /// is ending.
     pub fn wake_resources(&self, keys: impl IntoIterator<Item = Key>) {
+        self.wake_resources_in(Lane::Refresh, keys);
+    }
+
+    fn wake_resources_in(&self, at_the_latest: Lane, keys: impl IntoIterator<Item = Key>) {
         for key in keys {
-            let _ = self.wakers.resources.unbounded_send(ObjectRef::new(&key.name).within(&key.namespace));
+            let _ = self.wakers.resources.unbounded_send((key, at_the_latest));
         }
     }
 
     /// Puts a connection into its queue.
     pub fn wake_connection(&self, connection: &ConnectionKey) {
-        let Key { namespace, name } = &connection.key;
-        let _ = match connection.kind {
-            ConnectionKind::AbejaConnection => {
-                self.wakers.namespaced.unbounded_send(ObjectRef::new(name).within(namespace)).is_ok()
-            }
-            ConnectionKind::ClusterAbejaConnection => self.wakers.cluster.unbounded_send(ObjectRef::new(name)).is_ok(),
+        let waker = match connection.kind {
+            ConnectionKind::AbejaConnection => &self.wakers.namespaced,
+            ConnectionKind::ClusterAbejaConnection => &self.wakers.cluster,
         };
+        let _ = waker.unbounded_send((connection.key.clone(), Lane::Refresh));
     }
 
-    /// A Secret moved: wakes whoever uses it.
+    /// A Secret moved: wakes whoever uses it. It may be a source that changed, so they go before refreshes.
     pub fn secret_moved(&self, secret: &Key) {
-        self.wake_resources(self.index.of_secret(secret));
+        self.wake_resources_in(Lane::Changed, self.index.of_secret(secret));
         for connection in self.connections.of_secret(secret) {
             self.wake_connection(&connection);
         }

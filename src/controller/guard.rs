@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use kube::Resource;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -20,6 +19,7 @@ use crate::domain::step::Event;
 
 use super::context::Ctx;
 use super::error::Error;
+use super::queue::Requeue;
 
 /// The longest that a pass may take. A create and its retries, with the longest timeouts that a connection may set, end
 /// well before.
@@ -34,10 +34,10 @@ pub(super) async fn guarded<K, F>(
     ctx: Arc<Ctx>,
     kind: &'static str,
     pass: F,
-) -> Result<Action, Error>
+) -> Result<Requeue, Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static,
-    F: Future<Output = Result<Action, Error>>,
+    F: Future<Output = Result<Requeue, Error>>,
 {
     let began = Instant::now();
     let in_flight = ctx.metrics.reconcile_begins(kind);
@@ -102,12 +102,12 @@ async fn unreadable<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>,
 
 /// When to come back after a pass that ended with an error, as one of so many in a row: later each time, lest everybody ask
 /// an apiserver at once that is busy, but soon enough once it is well again.
-pub(super) fn after_error(error: &Error, uid: &str, failures: u32) -> Action {
+pub(super) fn after_error(error: &Error, uid: &str, failures: u32) -> Requeue {
     match error {
-        Error::Gone => Action::await_change(),
-        Error::Conflict => Action::requeue(AFTER_CONFLICT),
-        Error::Unreadable => Action::requeue(backoff::LONGEST),
-        other => Action::requeue(match other.class() {
+        Error::Gone => Requeue::OnChange,
+        Error::Conflict => Requeue::After(AFTER_CONFLICT),
+        Error::Unreadable => Requeue::After(backoff::LONGEST),
+        other => Requeue::After(match other.class() {
             Class::Throttled(after) => after.max(backoff::delay(doublings(failures), uid)),
             Class::Bug => backoff::delay(6, uid),
             _ => backoff::delay(doublings(failures), uid),
@@ -132,12 +132,12 @@ mod tests {
             Error::kube("writing the status", kube::Error::Api(Box::new(status)))
         };
         let wait = |error: &Error, failures| format!("{:?}", after_error(error, "uid", failures));
-        let expected = |doublings| format!("{:?}", Action::requeue(backoff::delay(doublings, "uid")));
+        let expected = |doublings| format!("{:?}", Requeue::After(backoff::delay(doublings, "uid")));
         for code in [429, 500, 503, 504] {
             for (failures, doublings) in [(0, 2), (1, 2), (2, 3), (3, 4), (4, 5), (5, 5), (100, 5)] {
                 assert_eq!(wait(&refused(code), failures), expected(doublings), "{code}, {failures} failures");
             }
         }
-        assert_eq!(wait(&refused(409), 100), format!("{:?}", Action::requeue(AFTER_CONFLICT)));
+        assert_eq!(wait(&refused(409), 100), format!("{:?}", Requeue::After(AFTER_CONFLICT)));
     }
 }

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use kube::runtime::reflector::{self, ObjectRef};
+
 use crate::api::v1alpha1::{ConnectionKind, DeletionPolicy, SecretVersion};
 use crate::domain::projection::TargetView;
 
@@ -27,6 +29,12 @@ impl Key {
     pub fn of<K: kube::Resource>(object: &K) -> Self {
         let meta = object.meta();
         Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    }
+
+    /// The object's reference in a watch's cache.
+    pub fn object_ref<K: reflector::Lookup<DynamicType = ()>>(&self) -> ObjectRef<K> {
+        let object = ObjectRef::new(&self.name);
+        if self.namespace.is_empty() { object } else { object.within(&self.namespace) }
     }
 }
 

@@ -16,12 +16,14 @@ mod look;
 mod memory;
 mod pass;
 mod patch;
+mod queue;
 mod secrets;
 mod target;
+mod turns;
 mod watches;
 
 pub use connections::Connections;
-pub use context::{Ctx, Places, Wakers};
+pub use context::{Ctx, Places, Waker, Wakers};
 pub use error::Error;
 pub use index::Index;
 pub use memory::Memories;

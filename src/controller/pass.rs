@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Resource;
 use kube::api::{Api, ObjectMeta, Patch};
-use kube::runtime::controller::Action;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tracing::debug;
@@ -30,6 +29,7 @@ use super::context::Ctx;
 use super::error::Error;
 use super::index::{ConnectionKey, Key};
 use super::memory::{FateAt, Shared, lock};
+use super::queue::Requeue;
 use super::{apply, look, patch};
 
 /// More steps than any pass takes: the longest, a first create that replaces an intent, takes under twenty.
@@ -70,17 +70,17 @@ pub(super) struct Pass<'a> {
 }
 
 /// Reconciles a resource.
-pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Action, Error> {
+pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Requeue, Error> {
     let Some(uid) = cached.metadata.uid.clone() else { return Err(Error::Gone) };
     let memory = ctx.memories.of(&uid);
     let cr = lock(&memory).newest(cached);
     let view = ctx.connections.view(&cr);
     if let Some(wait) = wait_for_connection(&memory, &view) {
-        return Ok(Action::requeue(wait));
+        return Ok(Requeue::After(wait));
     }
     let mut pass = Pass::begin(ctx, cr, memory, view);
     if let Some(wait) = pass.on_hold() {
-        return Ok(Action::requeue(wait));
+        return Ok(Requeue::After(wait));
     }
     let memory = pass.memory.clone();
     let outcome = match pass.run().await {
@@ -226,7 +226,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Writes the status where it differs, and says when to come back.
-    async fn end(mut self, rest: Rest) -> Result<Action, Error> {
+    async fn end(mut self, rest: Rest) -> Result<Requeue, Error> {
         self.write_status(&rest.status).await?;
         let reference = self.observed.cr.object_ref(&());
         for event in &rest.events {
@@ -258,7 +258,7 @@ impl<'a> Pass<'a> {
                 Some(wait)
             }
         };
-        Ok(wait.map_or_else(Action::await_change, Action::requeue))
+        Ok(wait.map_or(Requeue::OnChange, Requeue::After))
     }
 
     /// The API of the resource.

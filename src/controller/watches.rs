@@ -6,23 +6,23 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use futures::channel::mpsc::unbounded;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta, Resource};
-use kube::runtime::controller::{self, Action};
-use kube::runtime::reflector::{self, ObjectRef, Store, store::Writer};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{self, Store, store::Writer};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{Controller, WatchStreamExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, info_span, warn};
 
 use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, ConnectionKind, SecretVersion};
 use crate::config::{Config, WatchScope};
+use crate::domain::lane::Lane;
 use crate::host::SharedHost;
 use crate::lease;
 use crate::ops::events::Events;
@@ -32,12 +32,13 @@ use crate::secret::Keyring;
 
 use super::connection::{self, Connection};
 use super::connections::Connections;
-use super::context::{Ctx, Listed, Places, Wakers};
+use super::context::{Ctx, Listed, Places, Waker, Wakers};
 use super::error::Error;
 use super::guard::{after_error, guarded};
 use super::index::{ConnectionKey, Index, Key, Links};
 use super::memory::Memories;
 use super::pass;
+use super::queue::{self, Requeue, Woken};
 use super::secrets::{Listing, SecretCache};
 
 /// What the controllers are given.
@@ -108,31 +109,46 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         "SecretVersion",
         Api::all(client.clone()),
         (resources, resources_writer),
-        woken_resources,
+        (&ctx.wakers.resources, woken_resources),
         indexed,
-        reconcile_resource,
+        Lane::of,
+        |ctx| async move { ctx.caches_filled().await },
+        |object, ctx| async move {
+            let cr = object.0.as_ref().map_err(|_| Error::Unreadable)?;
+            Box::pin(pass::reconcile(&ctx, cr)).await
+        },
     ));
     tasks.spawn(queue.run(
         AbejaConnection::NAME,
         Api::all(client.clone()),
         (namespaced, namespaced_writer),
-        woken_namespaced,
+        (&ctx.wakers.namespaced, woken_namespaced),
         note_connection(&ctx, ConnectionKind::AbejaConnection),
-        reconcile_connection::<AbejaConnection>,
+        |_| Lane::Changed,
+        users_known,
+        connection::reconcile::<AbejaConnection>,
     ));
     tasks.spawn(queue.run(
         ClusterAbejaConnection::NAME,
         Api::all(client),
         (cluster, cluster_writer),
-        woken_cluster,
+        (&ctx.wakers.cluster, woken_cluster),
         note_connection(&ctx, ConnectionKind::ClusterAbejaConnection),
-        reconcile_connection::<ClusterAbejaConnection>,
+        |_| Lane::Changed,
+        users_known,
+        connection::reconcile::<ClusterAbejaConnection>,
     ));
     tasks.spawn(announce_readiness(ctx.clone(), health.clone()));
     while tasks.join_next().await.is_some() {}
 }
 
+/// Who uses a connection is known once the resources are listed.
+async fn users_known(ctx: Arc<Ctx>) {
+    ctx.listed.resources.opened().await;
+}
+
 /// Which namespaces are watched.
+#[derive(Clone)]
 struct Scope {
     namespaces: Option<BTreeSet<String>>,
     /// One watch of Secrets each; `None` is the whole cluster. Empty where Secrets are not watched.
@@ -171,67 +187,82 @@ struct Queue<'a> {
 
 impl Queue<'_> {
     /// One kind's watch and queue, as a future that ends when both are drained.
-    fn run<K, R, F>(
+    #[allow(clippy::too_many_arguments, reason = "all that differs between kinds, named once each")]
+    fn run<K, R, P, W, F>(
         &self,
         kind: &'static str,
         api: Api<DeserializeGuard<K>>,
         (store, writer): (Store<DeserializeGuard<K>>, Writer<DeserializeGuard<K>>),
-        woken: UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>,
+        (waker, woken): (&Waker, Woken),
         note: impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static,
-        reconcile: R,
+        lane: fn(&K) -> Lane,
+        ready: R,
+        reconcile: P,
     ) -> BoxFuture<'static, ()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        R: FnMut(Arc<DeserializeGuard<K>>, Arc<Ctx>) -> F + Send + 'static,
-        F: Future<Output = Result<Action, Error>> + Send + 'static,
+        R: FnOnce(Arc<Ctx>) -> W,
+        W: Future<Output = ()> + Send + 'static,
+        P: Fn(Arc<DeserializeGuard<K>>, Arc<Ctx>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Requeue, Error>> + Send + 'static,
     {
-        let namespaces = self.scope.namespaces.clone();
-        let covers = move |object: &DeserializeGuard<K>| {
-            Scope { namespaces: namespaces.clone(), secret_streams: Vec::new() }.covers(object)
-        };
-        let metrics = self.ctx.metrics.clone();
-        let trigger = watcher::watcher(api, watching(self.config.watch_timeout))
-            .default_backoff()
-            .inspect_err(move |error| {
-                metrics.watch_error(kind);
-                warn!(kind, "the watch broke and is begun again: {error}");
-            })
-            .try_filter_map(move |event| {
-                let kept = match &event {
-                    Event::Apply(o) | Event::InitApply(o) | Event::Delete(o) if !covers(o) => None,
-                    _ => Some(event),
-                };
-                std::future::ready(Ok(kept))
-            })
-            .modify(prune)
-            .reflect(writer)
-            .inspect_ok(note)
-            .applied_objects();
-        let concurrency = self.config.max_concurrent_reconciles.get();
-        let health = self.health.clone();
-        let drained = Controller::for_stream(trigger, store)
-            .with_config(controller::Config::default().concurrency(concurrency))
-            .graceful_shutdown_on(self.shutdown.clone().cancelled_owned())
-            .reconcile_on(woken)
-            .run(reconcile, error_policy, self.ctx.clone())
-            .for_each(move |outcome| {
-                health.beat();
-                if let Err(error @ controller::Error::QueueError(_)) = outcome {
-                    debug!(kind, "{error}");
+        let scope = self.scope.clone();
+        let (metrics, waker) = (self.ctx.metrics.clone(), waker.clone());
+        let events = watcher::watcher(api, watching(self.config.watch_timeout)).default_backoff();
+        let events = events.try_filter_map(move |event| {
+            let covered = match &event {
+                Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => scope.covers(object),
+                Event::Init | Event::InitDone => true,
+            };
+            std::future::ready(Ok(covered.then_some(event)))
+        });
+        let events = events.modify(prune).reflect(writer).take_until(self.shutdown.clone().cancelled_owned());
+        let watch = async move {
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => {
+                        note(&event);
+                        if let Event::Apply(object) | Event::InitApply(object) = &event {
+                            let _ = waker.unbounded_send((Key::of(object), Lane::Refresh));
+                        }
+                    }
+                    Err(error) => {
+                        metrics.watch_error(kind);
+                        warn!(kind, "the watch broke and is begun again: {error}");
+                    }
                 }
-                std::future::ready(())
-            });
-        drained.boxed()
+            }
+        };
+        let lane_of = {
+            let store = store.clone();
+            move |key: &Key| {
+                let object = store.get(&key.object_ref());
+                object.as_ref().and_then(|o| o.0.as_ref().ok()).map_or(Lane::Refresh, lane)
+            }
+        };
+        let (ctx, health) = (self.ctx.clone(), self.health.clone());
+        let pass = move |key: Key| {
+            let (ctx, health, store, reconcile) = (ctx.clone(), health.clone(), store.clone(), reconcile.clone());
+            let span = info_span!("reconcile", kind, namespace = key.namespace, name = key.name);
+            let pass = async move {
+                let Some(object) = store.get(&key.object_ref()) else { return Requeue::OnChange };
+                let outcome = guarded(object.clone(), ctx.clone(), kind, reconcile(object.clone(), ctx.clone())).await;
+                health.beat();
+                outcome.unwrap_or_else(|error| {
+                    let uid = object.meta().uid.as_deref().unwrap_or_default();
+                    after_error(&error, uid, ctx.memories.failures(uid))
+                })
+            };
+            pass.instrument(span)
+        };
+        let places = usize::from(self.config.max_concurrent_reconciles.get());
+        let work = queue::work(woken, places, ready(self.ctx.clone()), lane_of, pass, self.shutdown.clone());
+        async move {
+            tokio::join!(watch, work);
+        }
+        .boxed()
     }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "the queue passes them so")]
-fn error_policy<K: Resource<DynamicType = ()>>(object: Arc<DeserializeGuard<K>>, error: &Error, ctx: Arc<Ctx>) -> Action
-where
-    DeserializeGuard<K>: Resource,
-{
-    let uid = object.meta().uid.as_deref().unwrap_or_default();
-    after_error(error, uid, ctx.memories.failures(uid))
 }
 
 /// How every watch is asked for.
@@ -246,30 +277,6 @@ fn prune<K: Resource>(object: &mut K) {
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
-}
-
-async fn reconcile_resource(object: Arc<DeserializeGuard<SecretVersion>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
-    let pass = async {
-        if !ctx.unless_stopped(ctx.caches_filled()).await {
-            return Ok(Action::await_change());
-        }
-        match &object.0 {
-            Ok(cr) => Box::pin(pass::reconcile(&ctx, cr)).await,
-            Err(_) => Err(Error::Unreadable),
-        }
-    };
-    guarded(object.clone(), ctx.clone(), "SecretVersion", pass).await
-}
-
-async fn reconcile_connection<K: Connection>(object: Arc<DeserializeGuard<K>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
-    let pass = async {
-        // Who uses a connection is known once the resources are listed.
-        if !ctx.unless_stopped(ctx.listed.resources.opened()).await {
-            return Ok(Action::await_change());
-        }
-        connection::reconcile(object.clone(), ctx.clone()).await
-    };
-    guarded(object.clone(), ctx.clone(), K::NAME, pass).await
 }
 
 /// Keeps the index, and wakes those that a change of one resource concerns.

@@ -149,9 +149,14 @@ pub fn requested(cr: &SecretVersion) -> Option<&str> {
 }
 
 /// Whether a sync is asked for that was not handled yet.
+pub(super) fn is_forced(cr: &SecretVersion) -> bool {
+    let handled = cr.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
+    requested(cr).is_some_and(|asked| Some(asked) != handled)
+}
+
+/// Whether this pass is to sync because somebody asked for it.
 pub(super) fn forced(o: &Observed) -> bool {
-    let handled = o.cr.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-    requested(&o.cr).is_some_and(|asked| Some(asked) != handled)
+    is_forced(&o.cr)
 }
 
 /// Whether status speaks of the present spec and everything was well.

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod delete;
 pub mod follow;
 pub mod hold;
+pub mod lane;
 pub mod managed;
 pub mod observed;
 pub mod outcome;
