@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::VersionState;
 use super::auth::Credential;
 use super::error::Error;
-use super::http::{Http, Line, Request};
+use super::http::{Body, Http, Line, Request};
 use super::limiter::Limiter;
 use super::list::{self, Next, Page, Reading};
 use super::path;
@@ -255,7 +255,7 @@ impl Client {
         body: Option<Bytes>,
         op: &'static str,
         limit: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Body, Error> {
         self.pace().await;
         let deadline = Instant::now() + 2 * self.timeout;
         self.until(deadline, &Request { op, method, url, body, limit, value: None }).await
@@ -268,7 +268,7 @@ impl Client {
         }
     }
 
-    async fn until(&self, deadline: Instant, request: &Request<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    async fn until(&self, deadline: Instant, request: &Request<'_>) -> Result<Body, Error> {
         let budget = Budget { retries: self.max_retries, deadline };
         budget.spend(|| self.http.send(request, Line::Shared, budget.left(self.timeout))).await
     }

@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method};
 use reqwest::redirect;
 use rustls::CertificateError;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use url::Url;
@@ -32,6 +34,11 @@ const IDLE: Duration = Duration::from_secs(20);
 const MOST_IDLE: usize = 4;
 /// A larger error answer is not read for what it says.
 const ERROR_LIMIT: usize = 64 * 1024;
+
+/// A larger body takes one of the places for large ones, in bytes.
+const LARGE: usize = 1024 * 1024;
+/// How many large bodies are held at a time, in the whole process: what a remote sends must not decide how much memory it takes.
+static LARGE_PLACES: Semaphore = Semaphore::const_new(2);
 
 /// What is sent.
 pub(super) struct Request<'a> {
@@ -141,12 +148,7 @@ impl Http {
     }
 
     /// Sends a request, and gives the body of a 2xx answer.
-    pub(super) async fn send(
-        &self,
-        request: &Request<'_>,
-        line: Line,
-        timeout: Duration,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub(super) async fn send(&self, request: &Request<'_>, line: Line, timeout: Duration) -> Result<Body, Error> {
         let span = tracing::debug_span!("remote", op = request.op);
         async {
             let begin = Instant::now();
@@ -163,12 +165,7 @@ impl Http {
         .await
     }
 
-    async fn exchange(
-        &self,
-        request: &Request<'_>,
-        line: Line,
-        timeout: Duration,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    async fn exchange(&self, request: &Request<'_>, line: Line, timeout: Duration) -> Result<Body, Error> {
         let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
         *sent.timeout_mut() = Some(timeout);
         sent.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
@@ -179,13 +176,13 @@ impl Http {
         let response = self.way.send(request.op, sent, line).await?;
         let status = response.status();
         if status.is_success() {
-            return read(request.op, response, request.limit).await;
+            return read(request.op, response, request.limit, timeout).await;
         }
         let (op, status) = (request.op, status.as_u16());
         let retry_after = retry_after(response.headers().get(RETRY_AFTER), SystemTime::now());
         // A body that cannot be read takes nothing from the status.
-        let body = read(op, response, ERROR_LIMIT).await.unwrap_or_default();
-        let Ok(body) = wire::parse::<ErrorBody>(&body) else {
+        let body = read(op, response, ERROR_LIMIT, timeout).await;
+        let Ok(body) = wire::parse::<ErrorBody>(body.as_deref().unwrap_or_default()) else {
             return Err(Error::Status { op, status, retry_after });
         };
         let unspeakable = self.unspeakable(request.value);
@@ -204,27 +201,52 @@ impl Http {
     }
 }
 
-/// Reads a body up to its end, into memory that is wiped.
-async fn read(op: &'static str, mut response: reqwest::Response, limit: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+/// A body, in memory that is wiped.
+pub(super) struct Body {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Kept for as long as the memory is.
+    _place: Option<SemaphorePermit<'static>>,
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Reads a body up to its end. One that turns out large waits for one of the few places that there are for such.
+async fn read(
+    op: &'static str,
+    mut response: reqwest::Response,
+    limit: usize,
+    timeout: Duration,
+) -> Result<Body, Error> {
     let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Error::TooLarge { op });
     }
-    let mut body = Zeroizing::new(Vec::with_capacity(announced));
+    let mut place = None;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(announced.min(LARGE)));
     while let Some(chunk) = response.chunk().await.map_err(|error| failure(op, &error))? {
-        let length = body.len() + chunk.len();
+        let length = bytes.len() + chunk.len();
         if length > limit {
             return Err(Error::TooLarge { op });
         }
-        // A vector that grows by itself leaves what it held in freed memory.
-        if length > body.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * body.capacity())));
-            larger.extend_from_slice(&body);
-            body = larger;
+        if length > LARGE && place.is_none() {
+            let found = tokio::time::timeout(timeout, LARGE_PLACES.acquire()).await;
+            place = found.map_err(|_| Error::Timeout { op })?.ok();
         }
-        body.extend_from_slice(&chunk);
+        // A vector that grows by itself leaves what it held in freed memory.
+        if length > bytes.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * bytes.capacity()).min(limit)));
+            larger.extend_from_slice(&bytes);
+            bytes = larger;
+        }
+        bytes.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(Body { bytes, _place: place })
 }
 
 /// What a failure of the HTTP library is to us. Only what it failed to connect with is certain not to have been sent:
