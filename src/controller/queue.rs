@@ -33,10 +33,11 @@ pub(super) type Woken = UnboundedReceiver<(Key, Lane)>;
 
 /// Works on what is woken until `shutdown`, then waits for the passes under way. Nothing is begun before `ready`.
 ///
-/// `lane` is the lane of an object by itself, as it stands when it begins to wait.
+/// `lane` is the lane of an object by itself, as it stands when it begins to wait. `depth` is told how many wait.
 pub(super) async fn work<F>(
     mut woken: Woken,
     places: usize,
+    depth: impl Fn(usize),
     ready: impl Future<Output = ()>,
     lane: impl Fn(&Key) -> Lane,
     pass: impl Fn(Key) -> F,
@@ -77,6 +78,7 @@ pub(super) async fn work<F>(
             let pass = pass(key.clone());
             passes.spawn(async move { (key, pass.await) });
         }
+        depth(turns.waiting());
     }
     while passes.join_next().await.is_some() {}
 }
@@ -145,7 +147,7 @@ mod tests {
                 }
             };
             let lane = |_: &Key| Lane::Refresh;
-            let work = tokio::spawn(work(woken, places, std::future::ready(()), lane, pass, shutdown.clone()));
+            let work = tokio::spawn(work(woken, places, |_| {}, std::future::ready(()), lane, pass, shutdown.clone()));
             Self { wake, passes, permits, shutdown, work }
         }
 

@@ -63,6 +63,11 @@ impl Turns {
         self.waiting.insert(key, lane);
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whose turn it is, where a place is free for one who waits. Its pass holds the place until `finish`.
     pub(super) fn next(&mut self) -> Option<Key> {
         if self.free == 0 || self.waiting.is_empty() {

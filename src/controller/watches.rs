@@ -257,7 +257,11 @@ impl Queue<'_> {
             pass.instrument(span)
         };
         let places = usize::from(self.config.max_concurrent_reconciles.get());
-        let work = queue::work(woken, places, ready(self.ctx.clone()), lane_of, pass, self.shutdown.clone());
+        let depth = {
+            let metrics = self.ctx.metrics.clone();
+            move |depth| metrics.set_queue_depth(kind, depth)
+        };
+        let work = queue::work(woken, places, depth, ready(self.ctx.clone()), lane_of, pass, self.shutdown.clone());
         async move {
             tokio::join!(watch, work);
         }

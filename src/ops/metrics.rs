@@ -90,6 +90,7 @@ struct Inner {
     reconciles: Family<KindOutcome, Counter>,
     reconcile_duration: Histograms<Kind>,
     in_flight: Family<Kind, Gauge>,
+    queue_depth: Family<Kind, Gauge>,
     errors: Family<KindError, Counter>,
     panics: Family<Kind, Counter>,
     unparsable: Family<Kind, Counter>,
@@ -137,6 +138,7 @@ impl Metrics {
                 Family::new_with_constructor(|| Histogram::new(RECONCILE_BUCKETS)),
             ),
             in_flight: register(registry, "reconciles_in_flight", "Reconciles under way", Family::default()),
+            queue_depth: register(registry, "queue_depth", "Objects that wait for their turn", Family::default()),
             errors: register(registry, "reconcile_errors", "Reconciles that failed, by why", Family::default()),
             panics: register(registry, "reconcile_panics", "Reconciles that panicked: bugs", Family::default()),
             unparsable: register(
@@ -173,6 +175,11 @@ impl Metrics {
         let gauge = self.0.in_flight.get_or_create_owned(&Kind { kind });
         gauge.inc();
         InFlight { gauge }
+    }
+
+    /// So many objects of `kind` wait for their turn.
+    pub fn set_queue_depth(&self, kind: &'static str, depth: usize) {
+        self.0.queue_depth.get_or_create(&Kind { kind }).set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     /// A reconcile of `kind` ended: how, and after how long.
@@ -265,6 +272,7 @@ mod tests {
         metrics.reconciled("SecretVersion", "unchanged", Duration::from_millis(7));
         metrics.reconcile_error("SecretVersion", Class::Transient, Reason::RemoteUnavailable);
         metrics.reconcile_panic("SecretVersion");
+        metrics.set_queue_depth("SecretVersion", 2);
         metrics.unparsable("SecretVersion");
         metrics.watch_error("Secret");
         metrics.set_conditions("SecretVersion", "Ready", "True", 3);
@@ -278,6 +286,7 @@ mod tests {
             "secret_version_operator_reconcile_duration_seconds_bucket{le=\"0.005\",kind=\"SecretVersion\"} 0",
             "secret_version_operator_reconcile_duration_seconds_bucket{le=\"0.01\",kind=\"SecretVersion\"} 1",
             "secret_version_operator_reconciles_in_flight{kind=\"SecretVersion\"} 1",
+            "secret_version_operator_queue_depth{kind=\"SecretVersion\"} 2",
             "secret_version_operator_reconcile_errors_total{kind=\"SecretVersion\",class=\"transient\",reason=\"RemoteUnavailable\"} 1",
             "secret_version_operator_reconcile_panics_total{kind=\"SecretVersion\"} 1",
             "secret_version_operator_unparsable_objects_total{kind=\"SecretVersion\"} 1",

@@ -66,7 +66,7 @@ async fn a_standby_is_ready_and_takes_over_when_the_leader_is_stopped() {
     assert!(record["holderIdentity"].as_str().unwrap().starts_with("second_"), "{record}");
 }
 
-/// What a pass waits for may never come once the watches have ended.
+/// What the queue waits for may never come once the watches have ended.
 #[tokio::test]
 async fn who_is_stopped_before_its_caches_are_filled_gives_the_lease_back() {
     let control_plane = ControlPlane::shared().await.unwrap();
@@ -84,8 +84,8 @@ async fn who_is_stopped_before_its_caches_are_filled_gives_the_lease_back() {
     options.kubeconfig = proxy.kubeconfig(&installation.kubeconfig).unwrap();
     let operator = Operator::launch(control_plane.run_dir(), &options).await.unwrap();
     let _held = timeout(SOON, list.hit()).await.unwrap().unwrap();
-    eventually(SOON, "a pass waits", async || {
-        let waits = "secret_version_operator_reconciles_in_flight{kind=\"SecretVersion\"} 1";
+    eventually(SOON, "the resource waits", async || {
+        let waits = "secret_version_operator_queue_depth{kind=\"SecretVersion\"} 1";
         ensure!(operator.metrics().await?.contains(waits), "none does");
         Ok(())
     })
