@@ -160,7 +160,18 @@ impl AuditLog {
     pub fn since(&self, mark: Mark) -> Result<Audit> {
         let text =
             fs::read(&self.path).with_context(|| format!("cannot read the audit log {}", self.path.display()))?;
-        parse(text.get(mark.0..).unwrap_or_default())
+        parse(after(&text, mark))
+    }
+}
+
+/// What comes after a mark. One that was set within a line, while the line was being written, comes before the next one.
+fn after(text: &[u8], Mark(at): Mark) -> &[u8] {
+    let within = at > 0 && text.get(at - 1).is_some_and(|byte| *byte != b'\n');
+    let rest = text.get(at..).unwrap_or_default();
+    match rest.iter().position(|byte| *byte == b'\n') {
+        Some(end) if within => &rest[end + 1..],
+        None if within => &[],
+        _ => rest,
     }
 }
 
@@ -243,6 +254,22 @@ impl From<Wire> for AuditEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_within_a_line_is_before_the_next_one() {
+        let text = b"one\ntwo\nthree";
+        for (at, expected) in [
+            (0, "one\ntwo\nthree"),
+            (2, "two\nthree"),
+            (3, "two\nthree"),
+            (4, "two\nthree"),
+            (10, ""),
+            (13, ""),
+            (99, ""),
+        ] {
+            assert_eq!(after(text, Mark(at)), expected.as_bytes(), "{at}");
+        }
+    }
 
     #[test]
     fn a_half_written_last_line_is_left_for_later() {
