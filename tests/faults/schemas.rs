@@ -107,14 +107,8 @@ impl Batch {
     }
 
     async fn hold(&self, world: &World<'_>) -> Result<Figures> {
-        let mut sum = Figures::default();
-        for subject in &self.subjects {
-            let figures = subject.holds(world, &AtRest::created(&[0], 1)).await?;
-            sum.changes += figures.changes;
-            sum.versions += figures.versions;
-            sum.posts += figures.posts;
-        }
-        Ok(sum)
+        let at_rest = &AtRest::created(&[0], 1);
+        Figures::sum(self.subjects.iter().map(|subject| subject.holds(world, at_rest))).await
     }
 }
 

@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kit::eventually;
 use kube::api::DeleteParams;
 use reqwest::Method;
-use secret_version_operator::api::v1alpha1::{Origin, SecretVersion, VersionState};
+use secret_version_operator::api::v1alpha1::{Origin, SecretVersion, SecretVersionStatus, VersionState};
+use secret_version_operator::domain::decide::requested;
 use serde_json::{Value, json};
 
 use crate::journal::Entry;
@@ -425,10 +426,11 @@ impl Subject {
     }
 }
 
-/// Whether a resource says that all is well, and says it of its present spec.
+/// Whether a resource says that all is well, and says it of its present spec and of the last sync that was asked for.
 pub(crate) fn is_ready(cr: &SecretVersion) -> bool {
-    let current = |status: &&secret_version_operator::api::v1alpha1::SecretVersionStatus| {
-        status.observed_generation == cr.metadata.generation
+    let current = |status: &&SecretVersionStatus| {
+        let handled = requested(cr).is_none_or(|asked| status.last_handled_reconcile_at.as_deref() == Some(asked));
+        handled && status.observed_generation == cr.metadata.generation
     };
     let conditions = cr.status.as_ref().filter(current).map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions

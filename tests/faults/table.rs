@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::AddAssign;
 
 use anyhow::Result;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -16,6 +17,26 @@ pub(crate) struct Figures {
     pub(crate) versions: usize,
     /// Create requests that reached the remote.
     pub(crate) posts: usize,
+}
+
+impl Figures {
+    /// What all of these left behind together. Many are looked at at the same time.
+    pub(crate) async fn sum(all: impl Iterator<Item = impl Future<Output = Result<Self>>>) -> Result<Self> {
+        let mut all = stream::iter(all).buffer_unordered(16);
+        let mut sum = Self::default();
+        while let Some(one) = all.next().await {
+            sum += one?;
+        }
+        Ok(sum)
+    }
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.changes += other.changes;
+        self.versions += other.versions;
+        self.posts += other.posts;
+    }
 }
 
 /// One run of a row, by its name.
@@ -73,9 +94,7 @@ impl Table {
         for (name, Row { runs, sum, violations }) in other.rows {
             let row = self.rows.entry(name).or_default();
             row.runs += runs;
-            row.sum.changes += sum.changes;
-            row.sum.versions += sum.versions;
-            row.sum.posts += sum.posts;
+            row.sum += sum;
             row.violations.extend(violations);
         }
     }
@@ -90,11 +109,7 @@ impl Table {
         let row = self.rows.entry(name.to_owned()).or_default();
         row.runs += 1;
         match outcome {
-            Ok(figures) => {
-                row.sum.changes += figures.changes;
-                row.sum.versions += figures.versions;
-                row.sum.posts += figures.posts;
-            }
+            Ok(figures) => row.sum += figures,
             Err(error) => row.violations.push(format!("{name}: {error:#}")),
         }
     }
@@ -110,9 +125,7 @@ impl Table {
             let (runs, violations) = (row.runs, row.violations.len());
             let _ = writeln!(text, "{name:width$}  {runs:4}  {changes:7}  {versions:8}  {posts:5}  {violations:10}");
             total.0 += runs;
-            total.1.changes += changes;
-            total.1.versions += versions;
-            total.1.posts += posts;
+            total.1 += row.sum;
             total.2 += violations;
         }
         let (runs, Figures { changes, versions, posts }, violations) = total;

@@ -87,15 +87,11 @@ async fn drought(world: &World<'_>, quota: &Quota) -> Result<Figures> {
     println!("drained {:.1} s after the quota rose to {} a second", drained.elapsed().as_secs_f32(), quota.per_second);
     world.lift(narrow).await?;
 
-    let mut figures = Figures::default();
-    for subject in &subjects {
+    let held = async |subject: &Subject| {
         let refused = subject.posts(world).await?.iter().filter(|post| !post.committed).count();
-        let one = subject.holds(world, &AtRest::created(&[0, 1], 2 + refused)).await?;
-        figures.changes += one.changes;
-        figures.versions += one.versions;
-        figures.posts += one.posts;
-    }
-    Ok(figures)
+        subject.holds(world, &AtRest::created(&[0, 1], 2 + refused)).await
+    };
+    Figures::sum(subjects.iter().map(held)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
