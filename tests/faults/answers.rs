@@ -174,7 +174,7 @@ async fn run_stalled(world: &World<'_>, code: u16) -> Result<Figures> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_version_per_change_whatever_the_remote_answers() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start(plane, "answers").await.unwrap();
+    let world = &World::start_steady(plane, "answers").await.unwrap();
     let rows: Vec<Row> = committed().into_iter().chain(not_committed()).collect();
     let stalled = |code: u16| format!("refused, {code}: stalled until the source changes");
     let mut all = Vec::new();
