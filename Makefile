@@ -53,7 +53,7 @@ model: toolchain ## Explore the protocol's model in its long form, and break it 
 
 faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print what came of it
 	@echo "make faults kills the operator at every effect and has the remote lie to it, $(or $(RUNS),10) times each:"
-	@echo "about 15 minutes on two cores, once everything is compiled and the control plane is built."
+	@echo "more than a quarter of an hour on two cores, once everything is compiled and the control plane is built."
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
 	SVO_FAULT_RUNS=$(or $(RUNS),10) $(CARGO) test --workspace --test faults -- --nocapture
