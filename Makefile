@@ -10,7 +10,7 @@ CARGO ?= cargo
 # cluster of your own to run it in.
 export ONCE DEMO_KUBECONFIG
 
-# How often `make faults` runs each row (10), and how many worlds `make simulate` goes through (100000).
+# How often `make faults` runs each row (3), and how many worlds `make simulate` goes through (100000).
 RUNS ?=
 
 # What `make mutants` breaks, and the tool it does so with.
@@ -51,12 +51,12 @@ model: toolchain ## Explore the protocol's model in its long form, and break it 
 	$(CARGO) run --package protocol-model -- worlds --full
 	$(CARGO) run --package protocol-model -- breaks
 
-faults: toolchain ## Run each fault ten times (RUNS=n: that often) and print what came of it
-	@echo "make faults kills the operator at every effect and has the remote lie to it, $(or $(RUNS),10) times each:"
+faults: toolchain ## Run each fault three times (RUNS=n: that often) and print what came of it
+	@echo "make faults kills the operator at every effect and has the remote lie to it, $(or $(RUNS),3) times each:"
 	@echo "more than a quarter of an hour on two cores, once everything is compiled and the control plane is built."
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
-	SVO_FAULT_RUNS=$(or $(RUNS),10) $(CARGO) test --workspace --test faults -- --nocapture
+	SVO_FAULT_RUNS=$(or $(RUNS),3) $(CARGO) test --workspace --test faults -- --nocapture
 
 mutants: toolchain ## Break the rules in hundreds of ways (FILE=src/domain/NAME.rs: those of one file) and list what no test sees
 	@echo "make mutants compiles the library anew for each way: about two hours on two cores"

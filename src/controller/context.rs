@@ -101,15 +101,6 @@ pub struct Wakers {
 }
 
 impl Ctx {
-    /// Waits, unless the process is told to stop: what is waited for may never come then. Answers whether it came.
-    pub async fn unless_stopped(&self, wait: impl Future<Output = ()>) -> bool {
-        tokio::select! {
-            biased;
-            () = self.shutdown.cancelled() => false,
-            () = wait => true,
-        }
-    }
-
     /// Waits until every cache that a pass over a resource reads has been filled once.
     pub async fn caches_filled(&self) {
         self.listed.resources.opened().await;

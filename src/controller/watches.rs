@@ -415,5 +415,5 @@ async fn announce_readiness(ctx: Arc<Ctx>, health: Health) {
             tokio::time::sleep(Duration::from_mins(1)).await;
         }
     };
-    ctx.unless_stopped(synced).await;
+    ctx.shutdown.run_until_cancelled(synced).await;
 }

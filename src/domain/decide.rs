@@ -149,7 +149,7 @@ pub fn requested(cr: &SecretVersion) -> Option<&str> {
 }
 
 /// Whether a sync is asked for that was not handled yet.
-pub(super) fn is_forced(cr: &SecretVersion) -> bool {
+pub fn is_forced(cr: &SecretVersion) -> bool {
     let handled = cr.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
     requested(cr).is_some_and(|asked| Some(asked) != handled)
 }

@@ -292,8 +292,10 @@ impl Client {
             let url = self.under(op, segments, &query)?;
             let request = Request { op, method: Method::GET, url, body: None, limit: MANY, value: None };
             self.pace().await;
-            let body = self.until(end.min(Instant::now() + 2 * self.timeout), &request).await?;
-            match reading.page(read(&body)?) {
+            let deadline = end.min(Instant::now() + 2 * self.timeout);
+            // What was answered is not kept over the pause: it may hold one of the few places for large answers.
+            let page = read(&self.until(deadline, &request).await?)?;
+            match reading.page(page) {
                 Next::Page(next) => offset = next,
                 Next::Confirm => offset = 0,
                 Next::Again => {

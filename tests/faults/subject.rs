@@ -11,7 +11,7 @@ use kit::eventually;
 use kube::api::DeleteParams;
 use reqwest::Method;
 use secret_version_operator::api::v1alpha1::{Origin, SecretVersion, SecretVersionStatus, VersionState};
-use secret_version_operator::domain::decide::requested;
+use secret_version_operator::domain::decide::is_forced;
 use serde_json::{Value, json};
 
 use crate::journal::Entry;
@@ -341,7 +341,8 @@ impl Subject {
         Ok(())
     }
 
-    /// Holds it to what must be true at rest, and then it goes with all that it made, lest refreshes of hundreds be what the others wait for.
+    /// Holds it to what must be true at rest, and then it goes with all that it made, lest refreshes of hundreds be what the
+    /// others wait for.
     pub(crate) async fn holds_and_goes(&self, world: &World<'_>, expected: &AtRest<'_>) -> Result<Figures> {
         let figures = self.holds(world, expected).await?;
         self.delete(world).await?;
@@ -428,10 +429,8 @@ impl Subject {
 
 /// Whether a resource says that all is well, and says it of its present spec and of the last sync that was asked for.
 pub(crate) fn is_ready(cr: &SecretVersion) -> bool {
-    let current = |status: &&SecretVersionStatus| {
-        let handled = requested(cr).is_none_or(|asked| status.last_handled_reconcile_at.as_deref() == Some(asked));
-        handled && status.observed_generation == cr.metadata.generation
-    };
+    let current =
+        |status: &&SecretVersionStatus| !is_forced(cr) && status.observed_generation == cr.metadata.generation;
     let conditions = cr.status.as_ref().filter(current).map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions
         .iter()

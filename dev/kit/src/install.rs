@@ -27,15 +27,19 @@ pub struct Installed {
     pub kubeconfig: PathBuf,
     /// The arguments that the chart gives the operator, without `run` and the addresses to bind.
     pub args: Vec<String>,
+    /// The environment that the chart gives it, as far as that does not depend on the pod.
+    pub env: Vec<(String, String)>,
 }
 
 impl Installed {
     /// What runs the operator as the chart would: its identity, its arguments, its own namespace.
     pub fn operator(&self) -> operator::Options {
+        let mut env = self.env.clone();
+        env.push(("POD_NAMESPACE".to_owned(), self.namespace.clone()));
         operator::Options {
             kubeconfig: self.kubeconfig.clone(),
             args: self.args.clone(),
-            env: vec![("POD_NAMESPACE".to_owned(), self.namespace.clone())],
+            env,
             ..operator::Options::default()
         }
     }
@@ -80,8 +84,11 @@ pub async fn installed(cluster: &Cluster, namespace: &str, name: &str) -> Result
     let pod = &deployment["spec"]["template"]["spec"];
     let account = pod["serviceAccountName"].as_str().context("the operator's pod has no ServiceAccount")?;
     let args = pod["containers"][0]["args"].as_array().context("the operator's container has no arguments")?;
+    let text = |entry: &Value, field: &str| entry[field].as_str().map(str::to_owned);
+    let env = pod["containers"][0]["env"].as_array().into_iter().flatten();
     Ok(Installed {
         namespace: namespace.to_owned(),
+        env: env.filter_map(|entry| Some((text(entry, "name")?, text(entry, "value")?))).collect(),
         service_account: account.to_owned(),
         kubeconfig: cluster.kubeconfig_for_service_account(namespace, account).await?,
         args: args

@@ -62,8 +62,6 @@ impl Operator {
         command
             // A proxy of the environment cannot reach the loopback interface.
             .env("NO_PROXY", "127.0.0.1,localhost")
-            // As the chart has it.
-            .env("MALLOC_MMAP_THRESHOLD_", "262144")
             .arg("run")
             .arg("--kubeconfig")
             .arg(&options.kubeconfig)
