@@ -94,7 +94,7 @@ async fn wait_ready(world: &World<'_>) {
 async fn two_hundred_resources_at_rest_write_nothing() {
     // One of its own: its counts are then of this test alone.
     let plane = &ControlPlane::start(Options::default()).await.unwrap();
-    let world = &World::start(plane, "quiet").await.unwrap();
+    let world = &World::start_steady(plane, "quiet").await.unwrap();
     let empty = world.memory("VmRSS:").unwrap();
 
     let mut secrets = Vec::new();
@@ -142,6 +142,7 @@ async fn two_hundred_resources_at_rest_write_nothing() {
     );
 
     world.kill().unwrap();
+    world.clear_lease().await.unwrap();
     world.operator.process().start().unwrap();
     expect_silence(world, plane, &secrets, Duration::ZERO, "over a restart").await;
     wait_ready(world).await;
