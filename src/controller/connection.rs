@@ -31,6 +31,7 @@ use super::error::{Error, in_words};
 use super::index::{ConnectionKey, Key};
 use super::patch;
 use super::queue::Requeue;
+use super::sweep::Organization;
 
 /// How often certificates in a `ConfigMap`, which is not watched, are read again.
 const CA_INTERVAL: Duration = Duration::from_mins(1);
@@ -167,7 +168,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     if gone {
         return Ok(Requeue::OnChange);
     }
-    write_status(ctx, &connection, shown, deleting, &users).await?;
+    write_status(ctx, &key, &connection, shown, deleting, &users).await?;
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
     let next = match (healthy, watched_ca) {
         (false, _) => retry,
@@ -403,6 +404,7 @@ fn api_of<K: Connection>(ctx: &Ctx, connection: &K) -> Api<K> {
 
 async fn write_status<K: Connection>(
     ctx: &Ctx,
+    key: &ConnectionKey,
     connection: &K,
     problem: Option<(Reason, String)>,
     deleting: bool,
@@ -427,6 +429,8 @@ async fn write_status<K: Connection>(
     };
     new.observed_generation = meta.generation;
     let annotations: Option<&BTreeMap<String, String>> = meta.annotations.as_ref();
+    let organization = connection.settings().organization_id.clone();
+    new.refresh = ctx.sweeps.mode(&Organization { connection: key.clone(), id: organization });
     new.last_handled_reconcile_at = annotations.and_then(|a| a.get(crate::api::RECONCILE_REQUESTED_AT).cloned());
     condition::summarize(
         &mut new.conditions,

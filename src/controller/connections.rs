@@ -104,6 +104,11 @@ impl Connections {
         lock(&self.entries).get(key).cloned()
     }
 
+    /// The client of a connection that can be used.
+    pub fn client(&self, key: &ConnectionKey) -> Option<remote::Client> {
+        self.entry(key).filter(|entry| entry.problem.is_none() && !entry.deleting)?.client
+    }
+
     /// Replaces an entry. Answers whether resources could notice.
     pub fn put(&self, key: ConnectionKey, entry: Entry) -> bool {
         let mut entries = lock(&self.entries);

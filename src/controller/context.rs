@@ -31,6 +31,7 @@ use super::gate::Gate;
 use super::index::{ConnectionKey, Index, Key};
 use super::memory::{Memories, lock};
 use super::secrets::SecretCache;
+use super::sweep::Sweeps;
 
 /// Shared by all passes.
 pub struct Ctx {
@@ -58,6 +59,8 @@ pub struct Ctx {
     pub connections: Connections,
     /// What is remembered of each resource.
     pub memories: Memories,
+    /// Which organizations are refreshed by page.
+    pub sweeps: Sweeps,
     /// Locks and claims of places.
     pub places: Places,
     /// Ways to wake.

@@ -223,15 +223,21 @@ fn is_absence(error: &remote::Error) -> bool {
 
 /// Keeps the value of a version for this pass, and gives the rest to the rules.
 pub(super) fn take_in(pass: &mut Pass<'_>, version: remote::Version) -> Version {
+    let seen = bare(&version);
     if !matches!(version.value, ServedValue::NotServed) || !pass.values.contains_key(&version.id) {
-        pass.values.insert(version.id.clone(), version.value);
+        pass.values.insert(version.id, version.value);
     }
+    seen
+}
+
+/// A version as the rules see it, with nothing compared yet.
+pub(super) fn bare(version: &remote::Version) -> Version {
     Version {
-        id: version.id,
+        id: version.id.clone(),
         number: version.number,
         state: version.state,
-        created_at: version.created_at,
-        updated_at: version.updated_at,
+        created_at: version.created_at.clone(),
+        updated_at: version.updated_at.clone(),
         digest: None,
         is_source: Sight::Unknown,
         is_intent: Sight::Unknown,

@@ -60,10 +60,14 @@ pub struct Memory {
     pub pending_since: Option<Instant>,
     /// Passes that failed in a row.
     pub failures: u32,
-    /// Until when nothing is tried, unless something other than this changed.
-    pub hold: Option<(Instant, Stimulus)>,
+    /// Until when nothing is tried, unless something other than this changed, or a sweep found the remote in another state.
+    pub hold: Option<(Instant, Stimulus, Option<u64>)>,
     /// The refresh tick that was last served.
     pub tick: Option<i128>,
+    /// Whether a sweep found that the remote moved, and no pass has settled it yet.
+    pub due: bool,
+    /// What the remote was like when a sweep last woke the resource.
+    pub swept: Option<u64>,
     /// What was so when the remote refused a create for good.
     pub refused: Option<Stimulus>,
     /// The resource as this process last wrote it, and the resource versions that it replaced.
@@ -89,6 +93,8 @@ impl Default for Memory {
             failures: 0,
             hold: None,
             tick: None,
+            due: false,
+            swept: None,
             refused: None,
             own: None,
             creates: CREATE_BURST,

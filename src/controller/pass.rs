@@ -30,6 +30,7 @@ use super::error::Error;
 use super::index::{ConnectionKey, Key};
 use super::memory::{FateAt, Shared, lock};
 use super::queue::Requeue;
+use super::sweep::Organization;
 use super::{apply, look, patch};
 
 /// More steps than any pass takes: the longest, a first create that replaces an intent, takes under twenty.
@@ -67,6 +68,8 @@ pub(super) struct Pass<'a> {
     pub stimulus: Stimulus,
     lock: Option<OwnedMutexGuard<()>>,
     tick: Option<i128>,
+    /// What the remote was like when a sweep last woke the resource, before this pass.
+    swept: Option<u64>,
 }
 
 /// Reconciles a resource.
@@ -114,15 +117,10 @@ impl<'a> Pass<'a> {
         let now = ctx.host.now();
         let tick = refresh::interval(&cr, ctx.default_interval).map(|every| refresh::tick(&uid, every, now));
         let monotonic = Instant::now();
-        let (seen_memory, backoff, refresh_due) = {
+        let (seen_memory, backoff, swept) = {
             let mut memory = lock(&memory);
             note_sights(&mut memory, &cr, &view, monotonic);
-            // What this process sees for the first time keeps its turn: it is due at its next tick.
-            let due = tick.is_some() && memory.tick.is_some() && memory.tick != tick;
-            if memory.tick.is_none() {
-                memory.tick = tick;
-            }
-            (memory.observe(monotonic), backoff::delay(memory.failures, &uid), due)
+            (memory.observe(monotonic), backoff::delay(memory.failures, &uid), memory.swept)
         };
         let source_meta = source_key(&cr).map_or(Meta::NotWatched, |key| ctx.secrets.meta(&key));
         let target_meta = ctx.secrets.meta(&Key::new(&namespace, TargetView::of(&cr).name()));
@@ -130,7 +128,7 @@ impl<'a> Pass<'a> {
             live: false,
             now: whole_seconds(now),
             backoff,
-            refresh_due,
+            refresh_due: false,
             link: view.link,
             owner: Owner::This,
             served_elsewhere: BTreeSet::new(),
@@ -166,11 +164,40 @@ impl<'a> Pass<'a> {
             stimulus,
             lock: None,
             tick,
+            swept,
         };
         pass.survey();
         pass.stimulus.claimed = pass.observed.owner != Owner::This;
         pass.try_what_was_refused();
+        pass.observed.refresh_due = pass.is_due();
         pass
+    }
+
+    /// Whether a refresh is due: a sweep says so, or where there is none, the clock.
+    fn is_due(&self) -> bool {
+        let swept = self.has_sweep();
+        let mut memory = lock(&self.memory);
+        // What this process sees for the first time keeps its turn: it is due at its next tick.
+        if swept || memory.tick.is_none() {
+            memory.tick = self.tick;
+        }
+        memory.due || (self.tick.is_some() && memory.tick != self.tick)
+    }
+
+    /// Whether a sweep sees to the refreshes of this resource.
+    fn has_sweep(&self) -> bool {
+        let cr = &self.observed.cr;
+        let Some(every) = refresh::interval(cr, self.ctx.default_interval) else { return false };
+        let rests = cr.spec.suspend == Some(true) || cr.metadata.deletion_timestamp.is_some();
+        // Where Secrets are not watched a refresh looks at them, too.
+        let unwatched = self.observed.target_meta == Meta::NotWatched;
+        if rests || unwatched || !matches!(self.observed.link, Link::Ready(_)) {
+            return false;
+        }
+        self.place().is_some_and(|place| {
+            let organization = Organization { connection: ConnectionKey::of(cr), id: place.organization_id };
+            self.ctx.sweeps.covers(&organization, every)
+        })
     }
 
     /// What the remote refused for good is tried again once source, spec or connection changed.
@@ -195,9 +222,10 @@ impl<'a> Pass<'a> {
     /// How long nothing is tried, because the last try failed and nothing changed since.
     fn on_hold(&self) -> Option<Duration> {
         let memory = lock(&self.memory);
-        let (until, then) = memory.hold.as_ref()?;
+        let (until, then, remote) = memory.hold.as_ref()?;
         let left = until.saturating_duration_since(Instant::now());
-        let same = then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref());
+        let same =
+            then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref()) && *remote == memory.swept;
         (same && !left.is_zero()).then_some(left)
     }
 
@@ -232,6 +260,7 @@ impl<'a> Pass<'a> {
         for event in &rest.events {
             self.ctx.tell(&reference, event).await;
         }
+        let swept = self.has_sweep();
         let mut memory = lock(&self.memory);
         if twins::are_judged(&self.observed, &rest) {
             let versions = self.observed.seen.versions.iter().flat_map(|versions| &versions.all);
@@ -240,12 +269,15 @@ impl<'a> Pass<'a> {
         if let Some((_, fate @ FateAt::Fresh)) = &mut memory.intent {
             *fate = FateAt::NotSent;
         }
-        let hold = |wait: Duration| Some((Instant::now() + wait, self.stimulus.clone()));
+        let hold = |wait: Duration| Some((Instant::now() + wait, self.stimulus.clone(), self.swept));
         let wait = match rest.wake {
             Wake::Refresh => {
                 (memory.failures, memory.hold, memory.tick) = (0, None, self.tick);
+                // A sweep may have found it in yet another state meanwhile.
+                memory.due &= memory.swept != self.swept;
                 let uid = self.observed.cr.metadata.uid.as_deref().unwrap_or_default();
                 refresh::interval(&self.observed.cr, self.ctx.default_interval)
+                    .filter(|_| !swept)
                     .map(|every| refresh::until_next(uid, every, self.ctx.host.now()))
             }
             Wake::After(wait) => {
@@ -478,7 +510,7 @@ pub(super) fn source_key(cr: &SecretVersion) -> Option<Key> {
 }
 
 /// The place of another resource: what it recorded, else what its spec and connection name.
-fn place_of(ctx: &Ctx, cr: &SecretVersion) -> Option<Place> {
+pub(super) fn place_of(ctx: &Ctx, cr: &SecretVersion) -> Option<Place> {
     recorded_place(cr).or_else(|| {
         let connection = ConnectionKey::of(cr);
         let remote = &cr.spec.remote_ref;

@@ -40,6 +40,7 @@ use super::memory::Memories;
 use super::pass;
 use super::queue::{self, Requeue, Woken};
 use super::secrets::{Listing, SecretCache};
+use super::sweep::{self, Sweeps};
 
 /// What the controllers are given.
 pub struct Setup {
@@ -70,6 +71,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
     let (wake_resources, woken_resources) = unbounded();
     let (wake_namespaced, woken_namespaced) = unbounded();
     let (wake_cluster, woken_cluster) = unbounded();
+    let (sweeps, begun) = Sweeps::new();
     let ctx = Arc::new(Ctx {
         events: Events::new(client.clone(), &config.identity),
         secrets: SecretCache::new(scope.secret_streams.len()),
@@ -80,6 +82,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         allow_insecure: config.endpoints.allow_insecure(),
         index: Index::default(),
         memories: Memories::default(),
+        sweeps,
         places: Places::default(),
         listed: Listed::default(),
         wakers: Wakers { resources: wake_resources, namespaced: wake_namespaced, cluster: wake_cluster },
@@ -138,6 +141,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         users_known,
         connection::reconcile::<ClusterAbejaConnection>,
     ));
+    tasks.spawn(sweep::run(ctx.clone(), begun));
     tasks.spawn(announce_readiness(ctx.clone(), health.clone()));
     while tasks.join_next().await.is_some() {}
 }

@@ -67,19 +67,23 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
     let Some(versions) = &o.seen.versions else {
         return Err(Box::new(Step::Look(Look::Versions { values: false })));
     };
-    match wanted.number {
-        Some(number) => versions
-            .all
-            .iter()
-            .find(|v| v.number == number)
-            .ok_or_else(|| Box::new(not_found(o, &format!("the remote has no version number {number}")))),
-        None => {
-            versions.all.iter().filter(|v| v.state == VersionState::Active).max_by_key(|v| v.number).ok_or_else(|| {
-                let message =
-                    "no version of the secret is active; activate one at the remote (what was written before stays)";
-                Box::new(rest_remote(o, Problem::passing(Reason::NoActiveVersion, message)))
-            })
+    match (chosen(wanted, &versions.all), wanted.number) {
+        (Some(version), _) => Ok(version),
+        (None, Some(number)) => Err(Box::new(not_found(o, &format!("the remote has no version number {number}")))),
+        (None, None) => {
+            let message =
+                "no version of the secret is active; activate one at the remote (what was written before stays)";
+            Err(Box::new(rest_remote(o, Problem::passing(Reason::NoActiveVersion, message))))
         }
+    }
+}
+
+/// The version of a list that is referred to.
+pub(super) fn chosen<'a>(wanted: &VersionRef, all: &'a [Version]) -> Option<&'a Version> {
+    match (&wanted.id, wanted.number) {
+        (Some(id), _) => all.iter().find(|v| v.id == *id),
+        (None, Some(number)) => all.iter().find(|v| v.number == number),
+        (None, None) => all.iter().filter(|v| v.state == VersionState::Active).max_by_key(|v| v.number),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod follow;
 pub mod hold;
 pub mod lane;
 pub mod managed;
+pub mod moved;
 pub mod observed;
 pub mod outcome;
 pub mod owner;

@@ -1,5 +1,7 @@
 //! Versions that nobody here recorded: late outcomes of our own creates, and other people's.
 
+use crate::api::v1alpha1::SecretVersionStatus;
+
 use super::condition::{self, kind};
 use super::observed::{Observed, Sight, Version};
 use super::outcome::later;
@@ -9,14 +11,22 @@ use super::step::{Event, Look, Rest, Step};
 /// Versions that nobody here recorded, newer than what is in use, and not judged yet.
 pub(super) fn unjudged(o: &Observed) -> Vec<&Version> {
     let Some(status) = &o.cr.status else { return Vec::new() };
+    let all = o.seen.versions.iter().flat_map(|v| &v.all);
+    unrecorded(status, all).filter(|v| !o.memory.judged.contains(&v.id)).collect()
+}
+
+/// Versions that a status does not record, newer than what is in use or what its creates began from.
+pub(super) fn unrecorded<'a>(
+    status: &'a SecretVersionStatus,
+    all: impl IntoIterator<Item = &'a Version> + 'a,
+) -> impl Iterator<Item = &'a Version> + 'a {
     let recorded = |id: &str| status.history.iter().any(|r| r.version_id == id);
-    let newer = |v: &&Version| {
+    let newer = |v: &Version| {
         status.create.as_ref().map_or(v.number > status.version.unwrap_or_default(), |intent| {
             later(v, &intent.baseline) || intent.earlier.iter().any(|e| later(v, &e.baseline))
         })
     };
-    let all = o.seen.versions.iter().flat_map(|v| &v.all);
-    all.filter(newer).filter(|v| !recorded(&v.id) && !o.memory.judged.contains(&v.id)).collect()
+    all.into_iter().filter(move |v| newer(v) && !recorded(&v.id))
 }
 
 /// Whether a pass that ends so has judged all that it listed. One that ends before it holds what is recorded has not, and what

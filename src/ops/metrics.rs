@@ -64,6 +64,11 @@ struct OpOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refresh {
+    refresh: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Effect {
     effect: &'static str,
 }
@@ -96,6 +101,7 @@ struct Inner {
     unparsable: Family<Kind, Counter>,
     watch_errors: Family<Kind, Counter>,
     conditions: Family<ConditionLabels, Gauge>,
+    organizations: Family<Refresh, Gauge>,
     remote_requests: Family<OpOutcome, Counter>,
     remote_duration: Histograms<Op>,
     remote_effects: Family<Effect, Counter>,
@@ -154,6 +160,12 @@ impl Metrics {
                 Family::default(),
             ),
             conditions: register(registry, "conditions", "Objects by the status of a condition", Family::default()),
+            organizations: register(
+                registry,
+                "organizations",
+                "Organizations, each as one connection sees it, by how their resources are refreshed",
+                Family::default(),
+            ),
             remote_requests: register(registry, "remote_requests", "Requests to the remote", Family::default()),
             remote_duration: register(
                 registry,
@@ -197,6 +209,11 @@ impl Metrics {
     /// A reconcile of `kind` panicked.
     pub fn reconcile_panic(&self, kind: &'static str) {
         self.0.panics.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// So many organizations are refreshed so: `by_page` or `by_secret`.
+    pub fn set_organizations(&self, refresh: &'static str, count: usize) {
+        self.0.organizations.get_or_create(&Refresh { refresh }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// An object of `kind` was skipped because it cannot be read.
@@ -278,6 +295,7 @@ mod tests {
         metrics.set_conditions("SecretVersion", "Ready", "True", 3);
         metrics.remote_request("list_versions", "ok", Duration::from_millis(30));
         metrics.remote_effect("create_version");
+        metrics.set_organizations("by_page", 1);
         metrics.set_leader(true);
         let text = metrics.encode();
         for line in [
@@ -295,6 +313,7 @@ mod tests {
             "secret_version_operator_remote_requests_total{op=\"list_versions\",outcome=\"ok\"} 1",
             "secret_version_operator_remote_request_duration_seconds_count{op=\"list_versions\"} 1",
             "secret_version_operator_remote_effects_total{effect=\"create_version\"} 1",
+            "secret_version_operator_organizations{refresh=\"by_page\"} 1",
             "secret_version_operator_leader 1",
             concat!("secret_version_operator_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

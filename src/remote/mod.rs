@@ -6,6 +6,7 @@
 //! | `http` | one request and its answer: timeouts, caps, what failed; nothing is sent twice here |
 //! | `retry` | when a safe request is sent again, and after how long |
 //! | `list` | when a list that was read in pages is complete; pure |
+//! | `round` | how far a look over an organization's secrets goes, page by page; pure |
 //! | `limiter` | the budget of requests |
 //! | `auth` | credentials as a header |
 //! | `path` | ids as parts of a URL |
@@ -25,6 +26,7 @@ mod limiter;
 mod list;
 mod path;
 mod retry;
+mod round;
 mod tls;
 mod version;
 mod wire;
@@ -35,6 +37,7 @@ pub use client::{Client, ClientConfig, Observe};
 pub use error::Error;
 pub use limiter::Limiter;
 pub use path::base_url;
-pub use version::{SecretInfo, ServedValue, Values, Version};
+pub use round::{Next, Round};
+pub use version::{SecretInfo, SecretsPage, ServedValue, Values, Version};
 
 pub use crate::api::v1alpha1::VersionState;

@@ -61,6 +61,15 @@ pub struct SecretInfo {
     pub versions: Vec<Version>,
 }
 
+/// One page of an organization's secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretsPage {
+    /// The secrets, in the remote's order.
+    pub secrets: Vec<SecretInfo>,
+    /// Whether the remote says that there are more.
+    pub has_next: bool,
+}
+
 /// What was asked for. An answer about anything else is refused, never taken for the real one.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {

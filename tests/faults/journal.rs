@@ -30,6 +30,7 @@ pub(crate) struct Entry {
     pub(crate) connection: u64,
     operation: Option<String>,
     secret_id: Option<String>,
+    query: Option<String>,
     /// The version in the path, or the one created.
     pub(crate) version_id: Option<String>,
     /// Of the body, in hexadecimal.
@@ -53,6 +54,12 @@ impl Entry {
             .is_some_and(|operation| operation.starts_with("get_") || operation.starts_with("list_"))
     }
 
+    /// Whether a look over the pages of an organization begins with it.
+    fn is_sweep(&self) -> bool {
+        let first_page = self.query.as_deref().is_some_and(|query| query.contains("offset=0&limit=100"));
+        self.is("list_secrets") && first_page
+    }
+
     /// Whether nothing of it can change any more.
     fn is_final(&self, now: Timestamp) -> bool {
         let awaited = self.is("create_version") && !self.committed && now.duration_since(self.at) < LATEST_COMMIT;
@@ -67,6 +74,14 @@ pub(crate) type Requests = BTreeMap<u64, Entry>;
 struct Seen {
     by_secret: BTreeMap<String, Requests>,
     readings: usize,
+}
+
+impl Seen {
+    /// How often a secret was looked at, by itself or with all of its organization.
+    fn looks(&self, secret: &str) -> usize {
+        let of = |secret: &str| self.by_secret.get(secret).into_iter().flat_map(BTreeMap::values);
+        of(secret).count() + of("").filter(|entry| entry.is_sweep()).count()
+    }
 }
 
 /// The journal of one simulator.
@@ -94,6 +109,15 @@ impl Journal {
         let mut seen = self.seen.clone();
         let reached = seen.wait_for(|seen| seen.by_secret.get(secret).is_some_and(&condition));
         timeout(within, reached).await.with_context(|| format!("waited {within:?} in vain until {what}"))??;
+        Ok(())
+    }
+
+    /// Waits until a secret was looked at so many times from now on, by itself or with all of its organization.
+    pub(crate) async fn until_looked_at(&self, within: Duration, secret: &str, times: usize) -> Result<()> {
+        let mut seen = self.seen.clone();
+        let enough = fresh(&mut seen).await?.looks(secret) + times;
+        let reached = seen.wait_for(|seen| seen.looks(secret) >= enough);
+        timeout(within, reached).await.with_context(|| format!("waited {within:?} in vain for a refresh"))??;
         Ok(())
     }
 

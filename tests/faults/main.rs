@@ -28,6 +28,7 @@ mod schemas;
 mod soak;
 mod stale;
 mod subject;
+mod sweeps;
 mod table;
 mod targets;
 mod tenant;

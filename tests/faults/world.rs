@@ -361,10 +361,9 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Waits until the operator has asked for this secret `times` times from now on.
+    /// Waits until the operator has looked at this secret `times` times from now on.
     pub(crate) async fn refreshes(&self, secret: &str, times: usize) -> Result<()> {
-        let before = self.journal.of(secret).await?.len();
-        self.journal.until(SOON, "it was refreshed", secret, |requests| requests.len() >= before + times).await
+        self.journal.until_looked_at(SOON, secret, times).await
     }
 
     /// The same for all of these secrets.

@@ -38,7 +38,7 @@ const FEW: u64 = 40;
 const PROGRESS: u64 = 5000;
 
 /// In how many a flaw has to show, and a subtle one where there is time for many worlds.
-const WORLDS_FOR_A_FLAW: u64 = 60;
+const WORLDS_FOR_A_FLAW: u64 = 150;
 const WORLDS_FOR_A_SUBTLE_FLAW: u64 = 5000;
 
 fn number(name: &str) -> Option<u64> {

@@ -231,6 +231,16 @@ pub enum Permission {
     ReadWrite,
 }
 
+/// How resources are refreshed.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RefreshMode {
+    /// By looks over the pages of the organization's secrets.
+    #[default]
+    ByPage,
+    /// Each secret by itself.
+    BySecret,
+}
+
 /// What the operator knows of a connection. Nobody else writes it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
@@ -241,6 +251,12 @@ pub struct ConnectionStatus {
     /// The value of the annotation `secrets.abeja.io/reconcile-requested-at` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+    /// How the resources of the connection's organization are refreshed: `ByPage`, a hundred secrets with one request, or
+    /// `BySecret`, one by one, where the credential may not list the organization's secrets, or they are far more than are used
+    /// here. Absent while nothing is refreshed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RefreshMode")]
+    pub refresh: Option<RefreshMode>,
     /// What is so, and what to do about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

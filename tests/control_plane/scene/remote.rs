@@ -123,6 +123,13 @@ impl<'a> Remote<'a> {
         journal.into_iter().filter(|entry| entry["secret_id"] == self.id.as_str()).collect()
     }
 
+    /// The looks at this secret, by itself or with all of its organization, oldest first.
+    pub(crate) async fn looks(&self) -> Vec<Value> {
+        let journal = self.simulator.journal().await.unwrap();
+        let page = |entry: &Value| entry["operation"] == "list_secrets" && entry["organization_id"] == ORGANIZATION;
+        journal.into_iter().filter(|entry| entry["secret_id"] == self.id.as_str() || page(entry)).collect()
+    }
+
     /// The operations asked for, in order: `list_versions`, `create_version` and so on.
     pub(crate) async fn operations(&self) -> Vec<String> {
         let requests = self.requests().await;

@@ -1,0 +1,322 @@
+//! Refreshes by page: one look over an organization's secrets serves every resource that is refreshed there, and wakes those
+//! whose versions moved. Reads only, and decides nothing: whoever is woken reads live.
+//!
+//! Where an organization's secrets cannot be listed, or are far more than are used here, each resource is refreshed by itself
+//! at its own times, as if there were no sweep.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use crate::api::v1alpha1::{RefreshMode, SecretVersion};
+use crate::domain::backoff;
+use crate::domain::class::Class;
+use crate::domain::moved::moved;
+use crate::domain::observed::Version;
+use crate::domain::place::Place;
+use crate::domain::refresh;
+use crate::remote::{self, Next, Round, Values};
+
+use super::context::Ctx;
+use super::index::{ConnectionKey, Key};
+use super::look::bare;
+use super::memory::lock;
+use super::pass::place_of;
+
+/// How long an organization is refreshed secret by secret before its list is tried again.
+const TRY_AGAIN: Duration = Duration::from_hours(1);
+
+/// How often it is seen meanwhile whether so many secrets are used that the list is worth a try.
+const RECOUNT: Duration = Duration::from_mins(1);
+
+/// Looks in a row that may fail before resources see to themselves, each of which says what is wrong.
+const PATIENCE: u32 = 1;
+
+/// An organization as one connection sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Organization {
+    /// The connection.
+    pub connection: ConnectionKey,
+    /// The organization's id.
+    pub id: String,
+}
+
+#[derive(Debug)]
+struct Swept {
+    mode: RefreshMode,
+    /// The time from one look to the next.
+    every: Duration,
+    /// Told when somebody wants to be looked at more often.
+    hurry: Arc<Notify>,
+}
+
+/// Which organizations are swept.
+#[derive(Debug)]
+pub struct Sweeps {
+    all: Mutex<BTreeMap<Organization, Swept>>,
+    begin: UnboundedSender<Organization>,
+}
+
+impl Sweeps {
+    /// Nothing is swept yet. What is to be comes out of the other end.
+    pub fn new() -> (Self, UnboundedReceiver<Organization>) {
+        let (begin, asked_for) = unbounded();
+        (Self { all: Mutex::default(), begin }, asked_for)
+    }
+
+    /// Whether a resource of this organization, which wants to be refreshed so often, need not see to it by itself.
+    pub fn covers(&self, organization: &Organization, every: Duration) -> bool {
+        let mut all = lock(&self.all);
+        if let Some(swept) = all.get_mut(organization) {
+            if every < swept.every {
+                swept.every = every;
+                swept.hurry.notify_one();
+            }
+            return swept.mode == RefreshMode::ByPage;
+        }
+        let swept = Swept { mode: RefreshMode::ByPage, every, hurry: Arc::default() };
+        all.insert(organization.clone(), swept);
+        self.begin.unbounded_send(organization.clone()).is_ok()
+    }
+
+    fn hurry(&self, organization: &Organization) -> Arc<Notify> {
+        lock(&self.all).get(organization).map(|swept| swept.hurry.clone()).unwrap_or_default()
+    }
+
+    fn set_every(&self, organization: &Organization, every: Duration) {
+        if let Some(swept) = lock(&self.all).get_mut(organization) {
+            swept.every = every;
+        }
+    }
+
+    /// How an organization is refreshed, where it is.
+    pub fn mode(&self, organization: &Organization) -> Option<RefreshMode> {
+        lock(&self.all).get(organization).map(|swept| swept.mode)
+    }
+
+    /// How many organizations are refreshed so.
+    fn count(&self, mode: RefreshMode) -> usize {
+        lock(&self.all).values().filter(|swept| swept.mode == mode).count()
+    }
+
+    /// Changes the mode. Answers whether it was another before.
+    fn set_mode(&self, organization: &Organization, mode: RefreshMode) -> bool {
+        let mut all = lock(&self.all);
+        let Some(swept) = all.get_mut(organization) else { return false };
+        std::mem::replace(&mut swept.mode, mode) != mode
+    }
+
+    fn end(&self, organization: &Organization) {
+        lock(&self.all).remove(organization);
+    }
+}
+
+/// Sweeps whatever organization resources ask for, each in a task of its own: one that is slow or broken slows no other.
+pub(super) async fn run(ctx: Arc<Ctx>, mut begun: UnboundedReceiver<Organization>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = ctx.shutdown.cancelled() => return,
+            Some(organization) = begun.next() => drop(tasks.spawn(sweep(ctx.clone(), organization))),
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// Looks over an organization again and again, until nobody there is refreshed any more.
+async fn sweep(ctx: Arc<Ctx>, organization: Organization) {
+    let mut failures = 0;
+    let hurry = ctx.sweeps.hurry(&organization);
+    let phase = format!("{}/{}", organization.connection.key, organization.id);
+    publish(&ctx, &organization);
+    loop {
+        let users = Users::of(&ctx, &organization);
+        let Some(every) = users.every else {
+            ctx.sweeps.end(&organization);
+            return publish(&ctx, &organization);
+        };
+        ctx.sweeps.set_every(&organization, every);
+        let tick = refresh::until_next(&phase, every, ctx.host.now());
+        let wait = if failures == 0 { tick } else { backoff::delay(failures, &phase) };
+        tokio::select! {
+            biased;
+            () = hurry.notified() => continue,
+            () = tokio::time::sleep(wait) => {}
+        }
+        match look(&ctx, &organization).await {
+            Look::Done => {
+                failures = 0;
+                if ctx.sweeps.set_mode(&organization, RefreshMode::ByPage) {
+                    info!(organization = organization.id, "refreshed by page again");
+                    publish(&ctx, &organization);
+                }
+            }
+            Look::NotNow => failures = 0,
+            Look::Failed => {
+                failures += 1;
+                if failures > PATIENCE {
+                    alone(&ctx, &organization, "the list fails again and again");
+                }
+            }
+            Look::Alone(why) => {
+                failures = 0;
+                alone(&ctx, &organization, why);
+                worth_another_try(&ctx, &organization, users.by_secret.len()).await;
+            }
+        }
+    }
+}
+
+/// Waits until an hour is over, or twice as many secrets are used.
+async fn worth_another_try(ctx: &Ctx, organization: &Organization, secrets: usize) {
+    let until = Instant::now() + TRY_AGAIN;
+    while Instant::now() < until {
+        tokio::time::sleep(RECOUNT).await;
+        if Users::of(ctx, organization).by_secret.len() > 2 * secrets {
+            return;
+        }
+    }
+}
+
+/// From now on each resource sees to its own refreshes: it keeps its turn, so they do not all come at once.
+fn alone(ctx: &Ctx, organization: &Organization, why: &str) {
+    if !ctx.sweeps.set_mode(organization, RefreshMode::BySecret) {
+        return;
+    }
+    info!(organization = organization.id, "refreshed secret by secret: {why}");
+    publish(ctx, organization);
+    let keys: Vec<Key> = Users::of(ctx, organization).by_secret.into_values().flatten().collect();
+    for key in &keys {
+        if let Some(uid) = ctx.resource(key).and_then(|object| object.0.as_ref().ok()?.metadata.uid.clone()) {
+            lock(&ctx.memories.of(&uid)).tick = None;
+        }
+    }
+    ctx.wake_resources(keys);
+}
+
+/// Shows people how an organization is refreshed.
+fn publish(ctx: &Ctx, organization: &Organization) {
+    for (mode, word) in [(RefreshMode::ByPage, "by_page"), (RefreshMode::BySecret, "by_secret")] {
+        ctx.metrics.set_organizations(word, ctx.sweeps.count(mode));
+    }
+    ctx.wake_connection(&organization.connection);
+}
+
+/// The resources of an organization that are refreshed.
+struct Users {
+    url: Option<String>,
+    by_secret: BTreeMap<String, Vec<Key>>,
+    /// The shortest of their intervals.
+    every: Option<Duration>,
+}
+
+impl Users {
+    fn of(ctx: &Ctx, organization: &Organization) -> Self {
+        let mut users = Self { url: None, by_secret: BTreeMap::new(), every: None };
+        for key in ctx.index.of_connection(&organization.connection) {
+            let Some(object) = ctx.resource(&key) else { continue };
+            let Some((cr, place)) = object.0.as_ref().ok().and_then(|cr| Some((cr, place_of(ctx, cr)?))) else {
+                continue;
+            };
+            let Some(every) = interval(ctx, cr).filter(|_| place.organization_id == organization.id) else { continue };
+            users.every = Some(users.every.map_or(every, |least| least.min(every)));
+            users.by_secret.entry(place.secret_id).or_default().push(key);
+            users.url = Some(place.url);
+        }
+        users
+    }
+}
+
+/// How often a resource is to be refreshed, where it is.
+fn interval(ctx: &Ctx, cr: &SecretVersion) -> Option<Duration> {
+    let rests = cr.metadata.deletion_timestamp.is_some() || cr.spec.suspend == Some(true);
+    refresh::interval(cr, ctx.default_interval).filter(|_| !rests)
+}
+
+/// What a look came to.
+enum Look {
+    Done,
+    /// The remote asks for patience, or the connection cannot be used, and says so itself.
+    NotNow,
+    Failed,
+    /// The list is not the way to refresh here.
+    Alone(&'static str),
+}
+
+async fn look(ctx: &Ctx, organization: &Organization) -> Look {
+    let Some(client) = ctx.connections.client(&organization.connection) else { return Look::NotNow };
+    if !ctx.guard.may_act() {
+        return Look::NotNow;
+    }
+    let began = Instant::now();
+    let users = Users::of(ctx, organization);
+    let mut round = Round::new(users.by_secret.keys().cloned());
+    let mut offset = 0;
+    loop {
+        let page = match client.list_secrets_page(&organization.id, offset, Values::Omit).await {
+            Ok(page) => page,
+            Err(error) => return failed(&error),
+        };
+        for secret in &page.secrets {
+            if let Some(keys) = users.by_secret.get(&secret.id) {
+                let versions: Vec<Version> = secret.versions.iter().map(bare).collect();
+                wake_if_moved(ctx, &users, keys, &versions);
+            }
+        }
+        match round.page(page.secrets.iter().map(|secret| secret.id.as_str()), page.has_next) {
+            Next::Page(next) => offset = next,
+            Next::Done => break,
+            Next::TooLong => return Look::Alone("its list covers far more secrets than are used here"),
+            Next::Endless => return Look::Failed,
+        }
+    }
+    // Twice not listed, or in a single page: gone, perhaps, or no longer to be seen.
+    for keys in round.unseen().filter_map(|id| users.by_secret.get(id)) {
+        wake_if_moved(ctx, &users, keys, &[]);
+    }
+    debug!(organization = organization.id, elapsed = ?began.elapsed(), "looked over");
+    Look::Done
+}
+
+fn failed(error: &remote::Error) -> Look {
+    match (error.status(), error.class()) {
+        (Some(403..=405), _) => Look::Alone("the credential may not list the organization's secrets"),
+        (_, Class::Throttled(_)) => Look::NotNow,
+        _ => Look::Failed,
+    }
+}
+
+/// Wakes those to whom the versions of their secret are news, once for each state that they are in.
+fn wake_if_moved(ctx: &Ctx, users: &Users, keys: &[Key], versions: &[Version]) {
+    let mut hasher = DefaultHasher::new();
+    for version in versions {
+        (&version.id, version.number, version.state, &version.updated_at).hash(&mut hasher);
+    }
+    let state = hasher.finish();
+    for key in keys {
+        let Some(object) = ctx.resource(key) else { continue };
+        let Ok(cached) = &object.0 else { continue };
+        let Some(uid) = &cached.metadata.uid else { continue };
+        let memory = ctx.memories.of(uid);
+        let mut memory = lock(&memory);
+        let cr = memory.newest(cached);
+        let still_here = |place: &Place| Some(&place.url) == users.url.as_ref();
+        if place_of(ctx, &cr).as_ref().is_some_and(still_here)
+            && moved(&cr, versions)
+            && memory.swept.replace(state) != Some(state)
+        {
+            memory.due = true;
+            drop(memory);
+            ctx.wake_resources([key.clone()]);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a look at the remote's lists says of a resource: does what is listed differ from what its status says?
+//!
+//! Such a look only wakes. What follows reads live and decides by the other rules, so a list that lags, or was cut while it
+//! moved, costs a read and never more.
+
+use crate::api::v1alpha1::SecretVersion;
+
+use super::observed::Version;
+use super::{follow, twins};
+
+/// Whether a resource should be looked at, now that its secret's versions are listed so.
+pub fn moved(cr: &SecretVersion, listed: &[Version]) -> bool {
+    // What was never looked at waits for that already.
+    let Some(status) = &cr.status else { return false };
+    let as_recorded = |v: &Version| {
+        status.version_id.as_deref() == Some(v.id.as_str())
+            && status.state == Some(v.state)
+            && status.updated_at.as_deref() == Some(v.updated_at.as_str())
+    };
+    if cr.spec.value_from.is_some() {
+        // Where nothing is recorded a create is under way, which keeps its own times.
+        let Some(id) = &status.version_id else { return false };
+        let current = listed.iter().find(|v| v.id == *id);
+        return !current.is_some_and(as_recorded) || twins::unrecorded(status, listed).next().is_some();
+    }
+    match cr.spec.version_ref.as_ref().and_then(|wanted| follow::chosen(wanted, listed)) {
+        Some(version) => !as_recorded(version),
+        None => status.version_id.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::v1alpha1::VersionState;
+    use crate::domain::observed::Sight;
+
+    fn version(number: i64, state: VersionState, updated_at: &str) -> Version {
+        Version {
+            id: format!("v{number}"),
+            number,
+            state,
+            created_at: format!("2026-01-0{number}T00:00:00Z"),
+            updated_at: updated_at.into(),
+            digest: None,
+            is_source: Sight::Unknown,
+            is_intent: Sight::Unknown,
+            is_earlier: Sight::Unknown,
+        }
+    }
+
+    fn active(number: i64) -> Version {
+        version(number, VersionState::Active, "t")
+    }
+
+    fn inactive(number: i64) -> Version {
+        version(number, VersionState::Inactive, "t")
+    }
+
+    fn resource(spec: serde_json::Value, status: serde_json::Value) -> SecretVersion {
+        let json = json!({
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": {"name": "a"},
+            "spec": {"connectionRef": {"kind": "AbejaConnection", "name": "c"}, "remoteRef": {"secretId": "1"}},
+            "status": status,
+        });
+        let mut cr: SecretVersion = serde_json::from_value(json).unwrap();
+        match spec.get("versionRef") {
+            Some(wanted) => cr.spec.version_ref = serde_json::from_value(wanted.clone()).unwrap(),
+            None => cr.spec.value_from = serde_json::from_value(spec["valueFrom"].clone()).unwrap(),
+        }
+        cr
+    }
+
+    fn serves(number: i64) -> serde_json::Value {
+        json!({"versionId": format!("v{number}"), "version": number, "state": "Active", "updatedAt": "t"})
+    }
+
+    #[test]
+    fn an_observed_resource_is_woken_when_what_it_refers_to_is_not_what_it_serves() {
+        let latest = json!({"latest": "Active"});
+        let table = [
+            ("as it was", &latest, vec![active(1), active(2)], false),
+            ("a new one", &latest, vec![active(2), active(3)], true),
+            ("a new one that is not active", &latest, vec![active(2), inactive(3)], false),
+            ("switched off", &latest, vec![active(1), inactive(2)], true),
+            ("written again", &latest, vec![version(2, VersionState::Active, "u")], true),
+            ("gone", &latest, vec![], true),
+            ("by number, and another one came", &json!({"number": 2}), vec![active(2), active(3)], false),
+            ("by number, and switched off", &json!({"number": 2}), vec![inactive(2)], true),
+            ("by id, and another one came", &json!({"id": "v2"}), vec![active(2), active(3)], false),
+            ("by id, and gone", &json!({"id": "v2"}), vec![active(3)], true),
+        ];
+        for (case, wanted, listed, expected) in table {
+            let cr = resource(json!({ "versionRef": wanted }), serves(2));
+            assert_eq!(moved(&cr, &listed), expected, "{case}");
+        }
+        let waiting = resource(json!({ "versionRef": latest }), json!({}));
+        assert!(!moved(&waiting, &[inactive(1)]), "nothing is active yet, as is said already");
+        assert!(moved(&waiting, &[active(1)]));
+    }
+
+    #[test]
+    fn a_managed_resource_is_woken_when_its_version_moved_or_one_came_that_it_did_not_make() {
+        let source = json!({"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}});
+        let record = |number: i64| {
+            json!({"versionId": format!("v{number}"), "version": number, "origin": "Created", "digest": "d", "uid": "u",
+                   "place": "p"})
+        };
+        let mut status = serves(2);
+        status["history"] = json!([record(1), record(2)]);
+        let table = [
+            ("as it was", vec![active(1), active(2)], false),
+            ("one of long ago is gone", vec![active(2)], false),
+            ("switched off", vec![active(1), inactive(2)], true),
+            ("gone", vec![active(1)], true),
+            ("somebody made another", vec![active(2), active(3)], true),
+            ("somebody made one before", vec![version(0, VersionState::Active, "t"), active(2)], false),
+        ];
+        for (case, listed, expected) in table {
+            assert_eq!(moved(&resource(source.clone(), status.clone()), &listed), expected, "{case}");
+        }
+        let intent = json!({
+            "schema": 1, "id": "i", "uid": "u", "place": "p", "digest": "d", "attempts": 1, "timeoutSeconds": 30,
+            "startedAt": "2026-01-01T00:00:00Z", "baseline": {"version": 0},
+        });
+        status["create"] = intent.clone();
+        status["history"] = json!([record(2)]);
+        let twin = [active(1), active(2)];
+        assert!(moved(&resource(source.clone(), status), &twin), "it may be a late outcome of a create");
+        assert!(!moved(&resource(source, json!({ "create": intent })), &twin), "the create looks for itself");
+    }
+}

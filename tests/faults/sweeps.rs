@@ -1,0 +1,153 @@
+//! Refreshes by page: what they cost, what they notice, and that nobody is the worse for an organization that cannot be listed.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use kit::{ControlPlane, eventually};
+use secret_version_operator::api::v1alpha1::{AbejaConnection, RefreshMode};
+use secret_version_operator::domain::reason::Reason;
+use serde_json::{Value, json};
+
+use crate::follower::Follower;
+use crate::subject::Subject;
+use crate::world::{CONNECTION, SOON, STEADY, World};
+
+/// Enough for three pages.
+const SECRETS: usize = 250;
+
+/// Resources of each kind: as many as there are pages, so that a look over the pages costs no more than a list each.
+const RESOURCES: usize = 2;
+
+/// A world whose organization has pages of secrets that nobody here uses.
+async fn crowded<'a>(plane: &'a ControlPlane, prefix: &str) -> Result<World<'a>> {
+    let world = World::start_with(plane, prefix, &STEADY).await?;
+    for number in 0..SECRETS {
+        world.remote_secret(&format!("crowd-{number}")).await?;
+    }
+    Ok(world)
+}
+
+/// Resources that are refreshed, some of their own versions and some of other people's.
+async fn settled(world: &World<'_>) -> Result<(Vec<Subject>, Vec<Follower>)> {
+    let (mut subjects, mut followers) = (Vec::new(), Vec::new());
+    for _ in 0..RESOURCES {
+        let mut subject = Subject::new(world).await?;
+        subject.apply(world).await?;
+        subject.ready(world, 1, SOON).await?;
+        subjects.push(subject);
+        followers.push(Follower::new(world).await?);
+    }
+    Ok((subjects, followers))
+}
+
+/// Scripts a fault for every list of secrets.
+async fn lists_are(world: &World<'_>, action: &Value) -> Result<u64> {
+    world.simulator.add_fault(&json!({ "match": { "operation": "list_secrets" }, "action": action })).await
+}
+
+async fn refreshed(world: &World<'_>, wanted: RefreshMode) -> Result<()> {
+    eventually(SOON, "the connection says how its resources are refreshed", async || {
+        let status = world.api::<AbejaConnection>().get(CONNECTION).await?.status.unwrap_or_default();
+        ensure!(status.refresh == Some(wanted), "{:?}", status.refresh);
+        Ok(())
+    })
+    .await
+}
+
+/// Whatever the way, a version that somebody makes or switches off is noticed.
+async fn notices(world: &World<'_>, followers: &mut [Follower]) -> Result<()> {
+    for follower in followers {
+        follower.make(world).await?;
+        follower.serves(world, SOON).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_costs_pages_and_wakes_whom_it_concerns() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &crowded(plane, "pages").await.unwrap();
+    let (subjects, mut followers) = settled(world).await.unwrap();
+    refreshed(world, RefreshMode::ByPage).await.unwrap();
+    let secrets: Vec<String> = subjects.iter().map(|s| s.secret_id.clone()).collect();
+    world.is_quiet(&secrets).await.unwrap();
+    let followed: Vec<String> = followers.iter().map(|f| f.secret_id.clone()).collect();
+    let mut before = Vec::new();
+    for secret in secrets.iter().chain(&followed) {
+        before.push(world.journal.of(secret).await.unwrap().len());
+    }
+    world.all_refreshed(&secrets, 3).await.unwrap();
+    for (secret, before) in secrets.iter().chain(&followed).zip(before) {
+        let asked = world.journal.of(secret).await.unwrap().len() - before;
+        assert_eq!(asked, 0, "secret {secret} was asked for by itself");
+    }
+
+    // One of each is touched at the remote; the others are not asked for.
+    let witness = world.journal.of(&followed[1]).await.unwrap().len();
+    notices(world, &mut followers[..1]).await.unwrap();
+    followers[0].switch_off(world).await.unwrap();
+    world
+        .reaches(&followers[0].name, "back on the version before", SOON, |cr| {
+            cr.and_then(|cr| cr.status.as_ref()).and_then(|s| s.version) == Some(1)
+        })
+        .await
+        .unwrap();
+    assert_eq!(world.journal.of(&followed[1]).await.unwrap().len(), witness);
+    world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_list_is_refused_or_never_ends_each_is_refreshed_by_itself() {
+    let plane = ControlPlane::shared().await.unwrap();
+    for (prefix, action) in [
+        ("refused", json!({ "status": { "code": 403 } })),
+        ("unknown", json!({ "status": { "code": 404 } })),
+        ("endless", json!({ "malformed": "repeat_first_page" })),
+    ] {
+        let world = &crowded(plane, prefix).await.unwrap();
+        lists_are(world, &action).await.unwrap();
+        let (subjects, mut followers) = settled(world).await.unwrap();
+        refreshed(world, RefreshMode::BySecret).await.unwrap();
+        notices(world, &mut followers).await.unwrap();
+        for subject in &subjects {
+            subject.target_is(world, 0).await.unwrap();
+        }
+        world.is_clean().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_with_far_more_secrets_than_are_used_is_not_read_through() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &crowded(plane, "far-more").await.unwrap();
+    let mut follower = Follower::new(world).await.unwrap();
+    refreshed(world, RefreshMode::BySecret).await.unwrap();
+    notices(world, std::slice::from_mut(&mut follower)).await.unwrap();
+    // Nor is the list read again for every refresh.
+    let looks = world.journal.of("").await.unwrap().len();
+    world.refreshes(&follower.secret_id, 3).await.unwrap();
+    assert!(world.journal.of("").await.unwrap().len() - looks <= 1, "the list is read though it was given up");
+    world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_empties_nothing_and_is_told_by_each() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_with(plane, "outage", &STEADY).await.unwrap();
+    let (subjects, mut followers) = settled(world).await.unwrap();
+    refreshed(world, RefreshMode::ByPage).await.unwrap();
+    let action = json!({ "status": { "code": 503 } });
+    let down = world.simulator.add_fault(&json!({ "match": {}, "action": action })).await.unwrap();
+    for subject in &subjects {
+        world.fails(&subject.name, Reason::RemoteUnavailable).await.unwrap();
+        subject.target_is(world, 0).await.unwrap();
+    }
+    followers[0].holds(world, 1).await.unwrap();
+    world.lift(down).await.unwrap();
+    for follower in &mut followers {
+        follower.make(world).await.unwrap();
+        follower.serves(world, Duration::from_mins(2)).await.unwrap();
+    }
+    refreshed(world, RefreshMode::ByPage).await.unwrap();
+    world.is_clean().await.unwrap();
+}
