@@ -131,19 +131,15 @@ impl Connections {
     }
 
     /// The budget of an organization at an endpoint, shared by whichever connections name it; the limit that was read last
-    /// holds. `None` where no connection ever set one.
-    pub fn limiter(&self, url: &str, organization: &str, limit: Option<&RateLimit>) -> Option<Arc<remote::Limiter>> {
+    /// holds.
+    pub fn limiter(&self, url: &str, organization: &str, limit: Option<&RateLimit>) -> Arc<remote::Limiter> {
         let mut limiters = lock(&self.limiters);
-        let key = (url.to_owned(), organization.to_owned());
+        let limiter = limiters.entry((url.to_owned(), organization.to_owned())).or_default();
         let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
         if let Some(per_minute) = limit.and_then(|l| number(l.requests_per_minute)) {
-            let burst = limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST);
-            match limiters.get(&key) {
-                Some(limiter) => limiter.set(per_minute, burst),
-                None => drop(limiters.insert(key.clone(), Arc::new(remote::Limiter::new(per_minute, burst)))),
-            }
+            limiter.set(per_minute, limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST));
         }
-        limiters.get(&key).cloned()
+        limiter.clone()
     }
 
     /// Forgets a connection.

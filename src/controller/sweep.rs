@@ -23,7 +23,7 @@ use crate::domain::moved::moved;
 use crate::domain::observed::Version;
 use crate::domain::place::Place;
 use crate::domain::refresh;
-use crate::remote::{self, Next, Round, Values};
+use crate::remote::{Next, Round, Values};
 
 use super::context::Ctx;
 use super::index::{ConnectionKey, Key};
@@ -39,6 +39,9 @@ const RECOUNT: Duration = Duration::from_mins(1);
 
 /// Looks in a row that may fail before resources see to themselves, each of which says what is wrong.
 const PATIENCE: u32 = 1;
+
+/// The least time before a page that was refused is asked for again.
+const PACE: Duration = Duration::from_secs(1);
 
 /// An organization as one connection sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -245,7 +248,7 @@ fn interval(ctx: &Ctx, cr: &SecretVersion) -> Option<Duration> {
 /// What a look came to.
 enum Look {
     Done,
-    /// The remote asks for patience, or the connection cannot be used, and says so itself.
+    /// The connection cannot be used, and says so itself.
     NotNow,
     Failed,
     /// The list is not the way to refresh here.
@@ -253,18 +256,24 @@ enum Look {
 }
 
 async fn look(ctx: &Ctx, organization: &Organization) -> Look {
-    let Some(client) = ctx.connections.client(&organization.connection) else { return Look::NotNow };
-    if !ctx.guard.may_act() {
-        return Look::NotNow;
-    }
     let began = Instant::now();
     let users = Users::of(ctx, organization);
     let mut round = Round::new(users.by_secret.keys().cloned());
     let mut offset = 0;
     loop {
+        let client = ctx.connections.client(&organization.connection).filter(|_| ctx.guard.may_act());
+        let Some(client) = client else { return Look::NotNow };
         let page = match client.list_secrets_page(&organization.id, offset, Values::Omit).await {
             Ok(page) => page,
-            Err(error) => return failed(&error),
+            Err(error) => match (error.status(), error.class()) {
+                (Some(403..=405), _) => return Look::Alone("the credential may not list the organization's secrets"),
+                // It goes on where it was: nobody else is held up by it.
+                (_, Class::Throttled(after)) => {
+                    tokio::time::sleep(after.max(PACE)).await;
+                    continue;
+                }
+                _ => return Look::Failed,
+            },
         };
         for secret in &page.secrets {
             if let Some(keys) = users.by_secret.get(&secret.id) {
@@ -285,14 +294,6 @@ async fn look(ctx: &Ctx, organization: &Organization) -> Look {
     }
     debug!(organization = organization.id, elapsed = ?began.elapsed(), "looked over");
     Look::Done
-}
-
-fn failed(error: &remote::Error) -> Look {
-    match (error.status(), error.class()) {
-        (Some(403..=405), _) => Look::Alone("the credential may not list the organization's secrets"),
-        (_, Class::Throttled(_)) => Look::NotNow,
-        _ => Look::Failed,
-    }
 }
 
 /// Wakes those to whom the versions of their secret are news, once for each state that they are in.

@@ -59,7 +59,7 @@ mod tests {
         version(number, VersionState::Inactive, "t")
     }
 
-    fn resource(spec: serde_json::Value, status: serde_json::Value) -> SecretVersion {
+    fn resource(spec: &serde_json::Value, status: &serde_json::Value) -> SecretVersion {
         let json = json!({
             "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": {"name": "a"},
             "spec": {"connectionRef": {"kind": "AbejaConnection", "name": "c"}, "remoteRef": {"secretId": "1"}},
@@ -93,10 +93,10 @@ mod tests {
             ("by id, and gone", &json!({"id": "v2"}), vec![active(3)], true),
         ];
         for (case, wanted, listed, expected) in table {
-            let cr = resource(json!({ "versionRef": wanted }), serves(2));
+            let cr = resource(&json!({ "versionRef": wanted }), &serves(2));
             assert_eq!(moved(&cr, &listed), expected, "{case}");
         }
-        let waiting = resource(json!({ "versionRef": latest }), json!({}));
+        let waiting = resource(&json!({ "versionRef": latest }), &json!({}));
         assert!(!moved(&waiting, &[inactive(1)]), "nothing is active yet, as is said already");
         assert!(moved(&waiting, &[active(1)]));
     }
@@ -119,7 +119,7 @@ mod tests {
             ("somebody made one before", vec![version(0, VersionState::Active, "t"), active(2)], false),
         ];
         for (case, listed, expected) in table {
-            assert_eq!(moved(&resource(source.clone(), status.clone()), &listed), expected, "{case}");
+            assert_eq!(moved(&resource(&source, &status), &listed), expected, "{case}");
         }
         let intent = json!({
             "schema": 1, "id": "i", "uid": "u", "place": "p", "digest": "d", "attempts": 1, "timeoutSeconds": 30,
@@ -128,7 +128,7 @@ mod tests {
         status["create"] = intent.clone();
         status["history"] = json!([record(2)]);
         let twin = [active(1), active(2)];
-        assert!(moved(&resource(source.clone(), status), &twin), "it may be a late outcome of a create");
-        assert!(!moved(&resource(source, json!({ "create": intent })), &twin), "the create looks for itself");
+        assert!(moved(&resource(&source, &status), &twin), "it may be a late outcome of a create");
+        assert!(!moved(&resource(&source, &json!({ "create": intent })), &twin), "the create looks for itself");
     }
 }

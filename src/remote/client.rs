@@ -32,6 +32,9 @@ const LIST_TIME: Duration = Duration::from_mins(2);
 /// How long a list that moved is left to come to rest.
 const LIST_PAUSE: Duration = Duration::from_millis(250);
 
+/// The longest that a call waits for its share of the budget.
+const LONGEST_PACE: Duration = Duration::from_secs(2);
+
 /// What a client needs to know.
 #[derive(Clone)]
 pub struct ClientConfig {
@@ -50,7 +53,7 @@ pub struct ClientConfig {
     /// What the operator calls itself.
     pub user_agent: String,
     /// The budget that every request is taken from. A create takes its share and never waits for it.
-    pub limiter: Option<Arc<Limiter>>,
+    pub limiter: Arc<Limiter>,
     /// What carries requests in place of sockets.
     pub carrier: Option<Arc<dyn Carry>>,
     /// Who is told of every request.
@@ -78,7 +81,7 @@ pub struct Client {
     url: Arc<str>,
     timeout: Duration,
     max_retries: u32,
-    limiter: Option<Arc<Limiter>>,
+    limiter: Arc<Limiter>,
 }
 
 impl fmt::Debug for Client {
@@ -116,10 +119,8 @@ impl Client {
         value: &SecretBytes,
     ) -> Result<Version, Error> {
         let op = "create_version";
-        if let Some(limiter) = &self.limiter {
-            // What was made durable must be sent within seconds: others wait for it instead.
-            limiter.take();
-        }
+        // What was made durable must be sent within seconds: others wait for it instead.
+        self.limiter.take();
         let request = Request {
             op,
             method: Method::POST,
@@ -128,7 +129,7 @@ impl Client {
             limit: ONE,
             value: Some(value),
         };
-        let body = self.http.send(&request, Line::Fresh, self.timeout).await?;
+        let body = self.send(&request, Line::Fresh, self.timeout).await?;
         let version = parse::<VersionBody>(op, &body)?;
         Asked { op, organization, values: Values::Include }.version(version, secret, None)
     }
@@ -249,6 +250,8 @@ impl Client {
             self.under(op, &["organizations", organization, "secrets"], "offset=0&limit=1&return_secret_value=False")?;
         match self.repeatable(Method::GET, url, None, op, ONE).await {
             Err(error) if matches!(error.status(), Some(403 | 405)) => Ok(()),
+            // That others ask so much says nothing of the credential.
+            Err(Error::OverBudget { .. }) => Ok(()),
             answer => answer.map(|_| ()),
         }
     }
@@ -275,21 +278,32 @@ impl Client {
         op: &'static str,
         limit: usize,
     ) -> Result<Body, Error> {
-        self.pace().await;
+        self.pace(op).await?;
         let deadline = Instant::now() + 2 * self.timeout;
         self.until(deadline, &Request { op, method, url, body, limit, value: None }).await
     }
 
-    /// Waits until the budget allows a request.
-    async fn pace(&self) {
-        if let Some(limiter) = &self.limiter {
-            tokio::time::sleep(limiter.take()).await;
-        }
+    /// Waits until the budget allows a request, where that is soon. Whoever would wait longer is to come back, and hold no place
+    /// meanwhile.
+    async fn pace(&self, op: &'static str) -> Result<(), Error> {
+        let wait = self.limiter.admit(LONGEST_PACE).map_err(|after| Error::OverBudget { op, after })?;
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 
     async fn until(&self, deadline: Instant, request: &Request<'_>) -> Result<Body, Error> {
         let budget = Budget { retries: self.max_retries, deadline };
-        budget.spend(|| self.http.send(request, Line::Shared, budget.left(self.timeout))).await
+        budget.spend(|| self.send(request, Line::Shared, budget.left(self.timeout))).await
+    }
+
+    /// Sends a request once, and lets the budget know what the remote said to it.
+    async fn send(&self, request: &Request<'_>, line: Line, timeout: Duration) -> Result<Body, Error> {
+        let answer = self.http.send(request, line, timeout).await;
+        match &answer {
+            Err(error) if error.status() == Some(429) => self.limiter.refused(error.retry_after()),
+            _ => self.limiter.answered(),
+        }
+        answer
     }
 
     /// Reads a list by the rule of `list`.
@@ -310,7 +324,7 @@ impl Client {
             let query = format!("offset={offset}&limit={}&{}", list::PAGE, flag(values));
             let url = self.under(op, segments, &query)?;
             let request = Request { op, method: Method::GET, url, body: None, limit: MANY, value: None };
-            self.pace().await;
+            self.pace(op).await?;
             let deadline = end.min(Instant::now() + 2 * self.timeout);
             // What was answered is not kept over the pause: it may hold one of the few places for large answers.
             let page = read(&self.until(deadline, &request).await?)?;

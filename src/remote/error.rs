@@ -94,6 +94,14 @@ pub enum Error {
         /// The call.
         op: &'static str,
     },
+    /// Nothing was sent, because too much was sent already.
+    #[error("{op}: as many requests as may be sent were sent")]
+    OverBudget {
+        /// The call.
+        op: &'static str,
+        /// When to ask again.
+        after: Duration,
+    },
     /// An id cannot be part of a URL.
     #[error("{op}: an id is empty, or is made of dots")]
     Unaddressable {
@@ -144,6 +152,7 @@ impl Error {
             Self::Unaddressable { .. } | Self::Url { .. } | Self::Credential { .. } | Self::CaBundle { .. } => {
                 Class::Invalid
             }
+            Self::OverBudget { after, .. } => Class::Throttled(*after),
             Self::Client { .. } => Class::Bug,
         }
     }
@@ -157,6 +166,7 @@ impl Error {
             }
             Self::Malformed { .. } | Self::Unexpected { .. } | Self::TooLarge { .. } => Reason::MalformedAnswer,
             Self::Incomplete { .. } => Reason::ListIncomplete,
+            Self::OverBudget { .. } => Reason::Throttled,
             Self::Unaddressable { .. } => Reason::BadRequest,
             Self::Url { .. } => Reason::ConnectionNotReady,
             Self::Credential { .. } => Reason::CredentialNotFound,
@@ -211,7 +221,8 @@ impl Error {
             Self::Malformed { .. } | Self::Unexpected { .. } | Self::TooLarge { .. } | Self::Incomplete { .. } => {
                 "malformed"
             }
-            Self::Unaddressable { .. }
+            Self::OverBudget { .. }
+            | Self::Unaddressable { .. }
             | Self::Url { .. }
             | Self::Credential { .. }
             | Self::CaBundle { .. }

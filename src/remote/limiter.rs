@@ -1,69 +1,324 @@
-//! The budget of requests of one place, shared by every connection that names it.
+//! The budget of requests of one organization at one endpoint, shared by every connection that names it.
+//!
+//! It allows what the connections set, where they do, and what the remote was found to bear: a 429 halves the rate at which
+//! answers came, and quiet raises it again, soon up to what was borne and slowly beyond.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A token bucket. Who takes a token that is not there yet owes it, and waits until it is.
+/// How long the remote is left alone after a 429 that does not say.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the rate is left as it is after it was lowered: the requests under way meet the same limit.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long it takes from half of what was borne back to all of it.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// After one refusal, which may have been an accident: how long nothing is refused until more is tried, and how much more.
+const SOON: (Duration, f64) = (Duration::from_secs(10), 1.5);
+
+/// The same once a limit was met again.
+const LATER: (Duration, f64) = (Duration::from_mins(2), 1.1);
+
+/// What is kept of the rate at which answers came.
+const MARGIN: f64 = 0.95;
+
+/// How long nothing is refused until the remote is taken to have no limit.
+const FORGET: Duration = Duration::from_hours(1);
+
+/// The least that is tried, in requests a second.
+const LEAST: f64 = 1.0;
+
+/// A token bucket.
 #[derive(Debug)]
 pub struct Limiter(Mutex<Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
-    per_second: f64,
-    burst: f64,
+    /// What the connections set.
+    set: Option<Set>,
+    /// What the remote bears, once it refused something.
+    learnt: Option<Learnt>,
     tokens: f64,
     at: Instant,
+    /// Until when the remote asked to be left alone.
+    blocked_until: Instant,
+    /// Requests that were told to come later and have not come yet.
+    told_later: f64,
+    answers: Answers,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Set {
+    per_second: f64,
+    burst: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Learnt {
+    /// Requests a second.
+    rate: f64,
+    /// What the rate recovers to.
+    borne: f64,
+    /// Whether the limit was met more than once.
+    met_again: bool,
+    /// Answers since the rate was lowered.
+    answers: u32,
+    lowered: Instant,
+    raised: Instant,
+}
+
+/// Answers in the second that began then, and in the one before.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    began: Instant,
+    now: u32,
+    before: u32,
 }
 
 impl Limiter {
-    /// A full bucket: so many requests a minute, and so many at once.
-    pub fn new(per_minute: u32, burst: u32) -> Self {
-        let burst = f64::from(burst.max(1));
-        Self(Mutex::new(Bucket { per_second: rate(per_minute), burst, tokens: burst, at: Instant::now() }))
+    /// A full bucket.
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self(Mutex::new(Bucket {
+            set: None,
+            learnt: None,
+            tokens: f64::INFINITY,
+            at: now,
+            blocked_until: now,
+            told_later: 0.0,
+            answers: Answers { began: now, now: 0, before: 0 },
+        }))
     }
 
-    /// Another limit from now on.
+    /// From now on so many requests a minute, and so many at once.
     pub fn set(&self, per_minute: u32, burst: u32) {
-        self.with(|bucket| (bucket.per_second, bucket.burst) = (rate(per_minute), f64::from(burst.max(1))));
+        let set = Set { per_second: f64::from(per_minute.max(1)) / 60.0, burst: f64::from(burst.max(1)) };
+        self.with(|bucket, _| bucket.set = Some(set));
     }
 
-    /// Takes a token, and answers how long it is until it is there.
-    pub(super) fn take(&self) -> Duration {
-        self.with(|bucket| {
-            bucket.tokens -= 1.0;
-            Duration::from_secs_f64((-bucket.tokens / bucket.per_second).max(0.0))
+    /// Takes a token for a request that can not wait: others wait for it instead.
+    pub(super) fn take(&self) {
+        self.with(|bucket, _| bucket.tokens -= 1.0);
+    }
+
+    /// Takes a token that is there within `patience`, and answers after how long; or says after how long to ask again.
+    /// Whoever is sent away is given a time of his own.
+    pub(super) fn admit(&self, patience: Duration) -> Result<Duration, Duration> {
+        self.with(|bucket, now| {
+            let blocked = bucket.blocked_until.saturating_duration_since(now);
+            let Some(rate) = bucket.rate() else {
+                return if blocked <= patience { Ok(blocked) } else { Err(blocked) };
+            };
+            let wait = blocked.max(seconds((1.0 - bucket.tokens) / rate));
+            if wait <= patience {
+                bucket.tokens -= 1.0;
+                return Ok(wait);
+            }
+            bucket.told_later += 1.0;
+            Err(wait.max(blocked + seconds(bucket.told_later / rate)))
         })
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Bucket) -> T) -> T {
+    /// The remote answered a request.
+    pub(super) fn answered(&self) {
+        self.with(|bucket, now| {
+            bucket.answers.count(now);
+            if let Some(learnt) = &mut bucket.learnt {
+                learnt.answers = learnt.answers.saturating_add(1);
+            }
+        });
+    }
+
+    /// The remote refused a request because there were too many.
+    pub(super) fn refused(&self, leave_alone: Option<Duration>) {
+        self.with(|bucket, now| {
+            bucket.blocked_until = bucket.blocked_until.max(now + leave_alone.unwrap_or(PATIENCE));
+            let before = bucket.learnt;
+            if before.is_some_and(|learnt| now.saturating_duration_since(learnt.lowered) < SETTLE) {
+                return;
+            }
+            // Many remotes let a burst through before they refuse: over the time since the last refusal it counts for little.
+            let answered = before.map_or_else(|| bucket.answers.a_second(now), |learnt| learnt.a_second(now));
+            let borne = (MARGIN * answered).max(LEAST);
+            let (rate, met_again) = ((borne / 2.0).max(LEAST), before.is_some());
+            bucket.learnt = Some(Learnt { rate, borne, met_again, answers: 0, lowered: now, raised: now });
+            bucket.tokens = bucket.tokens.min(0.0);
+        });
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Bucket, Instant) -> T) -> T {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let earned = now.saturating_duration_since(bucket.at).as_secs_f64() * bucket.per_second;
-        bucket.tokens = (bucket.tokens + earned).min(bucket.burst);
-        bucket.at = now;
-        f(&mut bucket)
+        bucket.pass(now);
+        f(&mut bucket, now)
     }
 }
 
-fn rate(per_minute: u32) -> f64 {
-    f64::from(per_minute.max(1)) / 60.0
+impl Default for Limiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Bucket {
+    /// Requests a second. `None`: no limit is known.
+    fn rate(&self) -> Option<f64> {
+        let set = self.set.map(|set| set.per_second);
+        let learnt = self.learnt.map(|learnt| learnt.rate);
+        set.into_iter().chain(learnt).reduce(f64::min)
+    }
+
+    fn burst(&self) -> f64 {
+        let set = self.set.map(|set| set.burst);
+        let learnt = self.learnt.map(|learnt| (learnt.rate / 5.0).max(1.0));
+        set.into_iter().chain(learnt).reduce(f64::min).unwrap_or(f64::INFINITY)
+    }
+
+    /// Lets the time since the last look pass.
+    fn pass(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        // While the remote is left alone nothing is earned: what comes after it comes at the rate.
+        let earning = elapsed.min(now.saturating_duration_since(self.blocked_until).as_secs_f64());
+        let earned = self.rate().map_or(f64::INFINITY, |rate| rate * earning);
+        self.tokens = (self.tokens + earned).min(self.burst());
+        self.told_later = (self.told_later - earned).max(0.0);
+        let Some(learnt) = &mut self.learnt else { return };
+        if now.saturating_duration_since(learnt.lowered) > FORGET {
+            self.learnt = None;
+            return;
+        }
+        let (quiet, more) = if learnt.met_again { LATER } else { SOON };
+        if now.saturating_duration_since(learnt.raised) > quiet {
+            (learnt.borne, learnt.raised) = (learnt.borne * more, now);
+        }
+        let recovered = learnt.borne / 2.0 * earning / RECOVERY.as_secs_f64();
+        learnt.rate = (learnt.rate + recovered).min(learnt.borne);
+    }
+}
+
+impl Learnt {
+    /// Answers a second since the rate was lowered: never more than the rate that was allowed.
+    fn a_second(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.lowered).as_secs_f64();
+        (f64::from(self.answers) / elapsed.max(1.0)).min(self.rate)
+    }
+}
+
+impl Answers {
+    fn roll(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.began);
+        if elapsed >= Duration::from_secs(1) {
+            let before = if elapsed < Duration::from_secs(2) { self.now } else { 0 };
+            *self = Self { began: now, now: 0, before };
+        }
+    }
+
+    fn count(&mut self, now: Instant) {
+        self.roll(now);
+        self.now = self.now.saturating_add(1);
+    }
+
+    fn a_second(&mut self, now: Instant) -> f64 {
+        self.roll(now);
+        f64::from(self.now.max(self.before))
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOT_AT_ALL: Duration = Duration::ZERO;
+
     #[tokio::test(start_paused = true)]
-    async fn the_burst_is_free_and_the_rest_comes_at_the_rate() {
-        let limiter = Limiter::new(60, 2);
-        let waits: Vec<u64> = (0..4).map(|_| limiter.take().as_secs()).collect();
+    async fn what_is_set_comes_at_once_and_then_at_the_rate() {
+        let limiter = Limiter::new();
+        limiter.set(60, 2);
+        let waits: Vec<u64> = (0..4).map(|_| limiter.admit(Duration::from_mins(1)).unwrap().as_secs()).collect();
         assert_eq!(waits, [0, 0, 1, 2]);
         tokio::time::advance(Duration::from_secs(4)).await;
-        assert_eq!(limiter.take(), Duration::ZERO);
+        assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
         limiter.set(6, 1);
         limiter.take();
-        assert!(limiter.take() >= Duration::from_secs(9));
+        assert!(limiter.admit(Duration::from_mins(1)).unwrap() >= Duration::from_secs(9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_wait_is_sent_away_each_for_a_while_longer() {
+        let limiter = Limiter::new();
+        limiter.set(60, 1);
+        assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
+        let away: Vec<u64> = (0..3).map(|_| limiter.admit(NOT_AT_ALL).unwrap_err().as_secs()).collect();
+        assert_eq!(away, [1, 2, 3]);
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO), "each finds a token when he was told to come");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_remote_that_asks_to_be_left_alone_is_left_alone() {
+        let limiter = Limiter::new();
+        assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
+        limiter.refused(Some(Duration::from_secs(30)));
+        assert!(limiter.admit(Duration::from_secs(5)).unwrap_err() >= Duration::from_secs(30));
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert!(limiter.admit(NOT_AT_ALL).is_err());
+    }
+
+    /// A remote that carries out ten requests a second, and more of them at first, against as many as are admitted. Answers
+    /// how many it carried out and refused in each second.
+    async fn against_ten_a_second(limiter: &Limiter, seconds: usize) -> Vec<(usize, usize)> {
+        let mut theirs: f64 = 10.0;
+        let mut all = Vec::new();
+        for _ in 0..seconds {
+            let (mut done, mut refused) = (0, 0);
+            for _ in 0..100 {
+                theirs = (theirs + 0.1).min(10.0);
+                while refused < 50 && limiter.admit(NOT_AT_ALL).is_ok() {
+                    if theirs >= 1.0 {
+                        theirs -= 1.0;
+                        done += 1;
+                        limiter.answered();
+                    } else {
+                        refused += 1;
+                        limiter.refused(None);
+                    }
+                }
+                tokio::time::advance(Duration::from_millis(10)).await;
+            }
+            all.push((done, refused));
+        }
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_found_and_then_kept() {
+        let limiter = Limiter::new();
+        let found = against_ten_a_second(&limiter, 30).await;
+        assert!(found[0].1 > 0, "nothing is known of the limit at first: {found:?}");
+        let settled = against_ten_a_second(&limiter, 100).await;
+        let refused: usize = settled.iter().map(|(_, refused)| refused).sum();
+        let done: usize = settled.iter().map(|(done, _)| done).sum();
+        assert!(refused <= 2, "it goes on being exceeded: {settled:?}");
+        assert!(done >= 700, "{done} in a hundred seconds: less than it bears: {settled:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_gone_is_forgotten() {
+        let limiter = Limiter::new();
+        limiter.refused(None);
+        assert!(limiter.admit(NOT_AT_ALL).is_err());
+        tokio::time::advance(Duration::from_mins(61)).await;
+        assert!((0..10_000).all(|_| limiter.admit(NOT_AT_ALL).is_ok()));
     }
 }

@@ -57,10 +57,10 @@ impl Budget {
     }
 }
 
-/// Whether the same request may well succeed in a moment.
+/// Whether the same request may well succeed in a moment. A 429 is for the budget to heed, and everybody's.
 fn passes(error: &Error) -> bool {
     match error {
-        Error::Api { status, .. } | Error::Status { status, .. } => matches!(status, 429 | 500 | 502 | 503 | 504),
+        Error::Api { status, .. } | Error::Status { status, .. } => matches!(status, 500 | 502 | 503 | 504),
         Error::Connect { .. } | Error::Timeout { .. } | Error::Cut { .. } => true,
         _ => false,
     }
@@ -107,7 +107,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_what_may_pass_is_sent_again() {
         let again = [
-            status(429, None),
             status(500, None),
             status(502, None),
             status(503, None),
@@ -124,6 +123,7 @@ mod tests {
             status(401, None),
             status(404, None),
             status(409, None),
+            status(429, None),
             status(501, None),
             status(307, None),
             Error::Malformed { op: OP, what: "is not JSON" },
@@ -150,8 +150,8 @@ mod tests {
         let (tries, took) = spend(2, 600, status(503, Some(9))).await;
         assert_eq!(tries, 3);
         assert!(took >= Duration::from_secs(18), "{took:?}");
-        assert_eq!(spend(2, 600, status(429, Some(11))).await, (1, Duration::ZERO));
-        assert_eq!(spend(2, 8, status(429, Some(9))).await, (1, Duration::ZERO));
+        assert_eq!(spend(2, 600, status(503, Some(11))).await, (1, Duration::ZERO));
+        assert_eq!(spend(2, 8, status(503, Some(9))).await, (1, Duration::ZERO));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use secret_version_operator::remote::{ClientConfig, Error, Values, VersionState}
 use serde_json::json;
 
 use crate::script::{Act, Script, answer, json};
-use crate::support::{ORGANIZATION, Remote, SECRET, config, told, version};
+use crate::support::{ORGANIZATION, SECRET, config, told, version};
 
 fn busy() -> Act {
     Act::Send(answer(503, "", b"busy"))
@@ -23,7 +23,6 @@ async fn safe_calls_get_through_a_bad_moment() {
         ("server_error", busy()),
         ("cut", Act::SendAndClose(vec![])),
         ("cut", Act::SendAndReset(vec![])),
-        ("throttled", Act::Send(answer(429, "retry-after: 0\r\n", b""))),
     ];
     for (outcome, bad) in moments {
         let script = Script::start(vec![bad.clone(), good.clone()]).await;
@@ -62,7 +61,7 @@ async fn retries_end_by_number_and_by_time() {
 
 #[tokio::test]
 async fn what_cannot_pass_is_not_sent_again() {
-    for status in [301, 307, 400, 401, 403, 404, 405, 409, 413, 422, 501] {
+    for status in [301, 307, 400, 401, 403, 404, 405, 409, 413, 422, 429, 501] {
         let script = Script::start(vec![Act::Send(answer(status, "location: /\r\n", b""))]).await;
         let (client, _) = told(with_retries(&script.url, 5));
         let failed = client.get_version(ORGANIZATION, SECRET, "1", Values::Include).await.unwrap_err();
@@ -81,14 +80,14 @@ async fn patience_that_is_asked_for_is_told_and_not_slept_through() {
 }
 
 #[tokio::test]
-async fn a_long_list_gets_through_a_slow_remote() {
-    let remote = Remote::start(150, "[{action: {rate_limit: {per_second: 2, burst: 2}}}]").await;
-    let (client, told) = told(with_retries(&remote.url, 5));
-    let listed = client.list_versions(ORGANIZATION, SECRET, Values::Omit).await.unwrap();
-    assert_eq!(listed.len(), 150);
-    assert!(told.all().contains(&("list_versions", "throttled")), "{:?}", told.all());
+async fn who_was_refused_leaves_the_remote_alone_for_as_long_as_it_asked() {
+    let script = Script::start(vec![Act::Send(answer(429, "retry-after: 60\r\n", b"")), Act::Hang]).await;
+    let (client, _) = told(with_retries(&script.url, 5));
+    client.get_version(ORGANIZATION, SECRET, "1", Values::Include).await.unwrap_err();
+    let failed = client.list_versions(ORGANIZATION, SECRET, Values::Omit).await.unwrap_err();
+    assert!(matches!(failed, Error::OverBudget { after, .. } if after > Duration::from_secs(50)), "{failed:?}");
+    assert_eq!(script.received().len(), 1, "everybody heeds what one was told");
 }
-
 #[tokio::test]
 async fn a_stale_connection_harms_no_read() {
     let got = json(200, &version("1"));

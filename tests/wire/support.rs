@@ -23,7 +23,7 @@ pub(crate) fn value() -> SecretBytes {
 /// What a client needs, for a server on loopback. Impatient, and without retries.
 pub(crate) fn config(url: &str) -> ClientConfig {
     ClientConfig {
-        limiter: None,
+        limiter: Arc::default(),
         url: url.to_owned(),
         credential: Credential::Token(SecretText::from(TOKEN.to_owned())),
         ca_bundle: None,

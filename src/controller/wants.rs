@@ -1,0 +1,138 @@
+//! Resources that wait for what the remote serves, where one page may answer many of them: who waits, and what came for whom.
+//!
+//! A pass that waits holds no place: it ends, and its resource is woken when its answer is here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::remote::SecretInfo;
+
+use super::index::Key;
+use super::memory::lock;
+
+/// What somebody who asks is told.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What a page said, and when the page was asked for.
+    Page(Arc<SecretInfo>, Instant),
+    /// To come again when woken.
+    Wait,
+    /// To ask the remote by himself.
+    Alone,
+}
+
+/// One organization's.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    inner: Mutex<Inner>,
+    /// Told when somebody begins to wait.
+    pub(super) asked: Notify,
+    /// Told when an answer was fetched.
+    pub(super) fetched: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By remote secret: the resources that wait for it, by UID.
+    waiting: BTreeMap<String, BTreeMap<String, Key>>,
+    /// By UID.
+    answers: BTreeMap<String, Told>,
+}
+
+#[derive(Debug)]
+enum Told {
+    Page(Arc<SecretInfo>, Instant),
+    Alone,
+}
+
+impl Wants {
+    /// Asks for what the remote says of a secret.
+    pub(super) fn ask(&self, uid: &str, key: &Key, secret: &str) -> Answer {
+        let mut inner = lock(&self.inner);
+        if let Some(told) = inner.answers.remove(uid) {
+            drop(inner);
+            self.fetched.notify_one();
+            return match told {
+                Told::Page(info, at) if info.id == secret => Answer::Page(info, at),
+                _ => Answer::Alone,
+            };
+        }
+        inner.waiting.entry(secret.to_owned()).or_default().insert(uid.to_owned(), key.clone());
+        drop(inner);
+        self.asked.notify_one();
+        Answer::Wait
+    }
+
+    /// The secrets that are waited for.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        lock(&self.inner).waiting.keys().cloned().collect()
+    }
+
+    /// Answers that were not fetched yet.
+    pub(super) fn unfetched(&self) -> usize {
+        lock(&self.inner).answers.len()
+    }
+
+    /// Answers all who wait for a secret. Gives those to wake.
+    pub(super) fn answer(&self, info: SecretInfo, at: Instant) -> Vec<Key> {
+        let mut inner = lock(&self.inner);
+        let Some(waiting) = inner.waiting.remove(&info.id) else { return Vec::new() };
+        let info = Arc::new(info);
+        let told = |_: &String| Told::Page(info.clone(), at);
+        inner.answers.extend(waiting.keys().map(|uid| (uid.clone(), told(uid))));
+        waiting.into_values().collect()
+    }
+
+    /// Lets all who still wait see for themselves. Gives those to wake.
+    pub(super) fn send_away(&self) -> Vec<Key> {
+        let mut inner = lock(&self.inner);
+        let waiting: Vec<(String, Key)> = std::mem::take(&mut inner.waiting).into_values().flatten().collect();
+        inner.answers.extend(waiting.iter().map(|(uid, _)| (uid.clone(), Told::Alone)));
+        waiting.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Forgets answers that nobody fetches: their resources went.
+    pub(super) fn forget_answers(&self) {
+        lock(&self.inner).answers.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(id: &str) -> SecretInfo {
+        SecretInfo { id: id.into(), name: "n".into(), versions: Vec::new() }
+    }
+
+    #[test]
+    fn one_answer_serves_all_who_wait_for_it_and_each_fetches_it_once() {
+        let wants = Wants::default();
+        let keys = ["a", "b"].map(|name| Key::new("n", name));
+        for (uid, key) in ["1", "2"].iter().zip(&keys) {
+            assert!(matches!(wants.ask(uid, key, "s"), Answer::Wait));
+        }
+        assert_eq!(wants.secrets(), ["s"]);
+        assert!(wants.answer(info("other"), Instant::now()).is_empty());
+        assert_eq!(wants.answer(info("s"), Instant::now()), keys);
+        assert_eq!(wants.unfetched(), 2);
+        assert!(matches!(wants.ask("1", &keys[0], "s"), Answer::Page(info, _) if info.id == "s"));
+        assert!(matches!(wants.ask("1", &keys[0], "s"), Answer::Wait), "it was used up");
+        assert!(matches!(wants.ask("2", &keys[1], "another"), Answer::Alone), "the spec moved on");
+        assert_eq!(wants.unfetched(), 0);
+    }
+
+    #[test]
+    fn who_is_sent_away_sees_for_himself_once() {
+        let wants = Wants::default();
+        let key = Key::new("n", "a");
+        wants.ask("1", &key, "s");
+        assert_eq!(wants.send_away(), [key.clone()]);
+        assert!(wants.secrets().is_empty());
+        assert!(matches!(wants.ask("1", &key, "s"), Answer::Alone));
+        assert!(matches!(wants.ask("1", &key, "s"), Answer::Wait));
+    }
+}
