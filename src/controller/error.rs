@@ -14,6 +14,9 @@ pub enum Error {
     /// Somebody else wrote first.
     #[error("somebody else wrote first")]
     Conflict,
+    /// A page of the remote may have the answer: the resource is woken when it is here.
+    #[error("waiting for a page of the remote")]
+    Waiting,
     /// This process may not act any more.
     #[error("the lease is lost")]
     LeaseLost,
@@ -52,7 +55,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Gone | Self::Conflict => Class::Conflict,
-            Self::LeaseLost | Self::Timeout(_) => Class::Transient,
+            Self::Waiting | Self::LeaseLost | Self::Timeout(_) => Class::Transient,
             Self::Kube { source, .. } => kube_class(source),
             Self::Endless(_) | Self::Panic => Class::Bug,
             Self::Unreadable => Class::Invalid,
@@ -62,7 +65,7 @@ impl Error {
     /// The reason for conditions, events and metrics.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Gone | Self::Conflict | Self::LeaseLost | Self::Timeout(_) => Reason::Progressing,
+            Self::Gone | Self::Conflict | Self::Waiting | Self::LeaseLost | Self::Timeout(_) => Reason::Progressing,
             Self::Kube { source, .. } if matches!(kube_class(source), Class::Denied) => Reason::KubernetesDenied,
             Self::Kube { .. } => Reason::KubernetesUnavailable,
             Self::Endless(_) | Self::Panic => Reason::InternalError,

@@ -28,6 +28,9 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// How soon an object is looked at again after somebody else wrote first.
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 
+/// How long a resource waits to be woken before it asks again: nobody is to wait for what went astray.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
 /// Runs one pass behind the guards, counts it, and turns its failure into a time to come back.
 pub(super) async fn guarded<K, F>(
     object: Arc<DeserializeGuard<K>>,
@@ -56,6 +59,7 @@ where
         Ok(_) => "success",
         Err(Error::Gone) => "gone",
         Err(Error::Conflict) => "conflict",
+        Err(Error::Waiting) => "waiting",
         Err(_) => "error",
     };
     ctx.metrics.reconciled(kind, word, began.elapsed());
@@ -69,6 +73,7 @@ fn report(failure: &Error, ctx: &Ctx, kind: &'static str) {
     match failure {
         Error::Gone => debug!("the object is gone"),
         Error::Conflict => debug!("somebody else wrote first; looking again"),
+        Error::Waiting => debug!("waiting for a page of the remote"),
         Error::LeaseLost => info!("not acting any more: the Lease is lost"),
         Error::Panic => {
             ctx.metrics.reconcile_panic(kind);
@@ -77,7 +82,7 @@ fn report(failure: &Error, ctx: &Ctx, kind: &'static str) {
         Error::Unreadable => {}
         other => warn!(reason = other.reason().as_str(), "{other}"),
     }
-    if !matches!(failure, Error::Gone | Error::Conflict) {
+    if !matches!(failure, Error::Gone | Error::Conflict | Error::Waiting) {
         ctx.metrics.reconcile_error(kind, failure.class(), failure.reason());
     }
 }
@@ -106,6 +111,7 @@ pub(super) fn after_error(error: &Error, uid: &str, failures: u32) -> Requeue {
     match error {
         Error::Gone => Requeue::OnChange,
         Error::Conflict => Requeue::After(AFTER_CONFLICT),
+        Error::Waiting => Requeue::After(LONGEST_WAIT),
         Error::Unreadable => Requeue::After(backoff::LONGEST),
         other => Requeue::After(match other.class() {
             Class::Throttled(after) => after.max(backoff::delay(doublings(failures), uid)),

@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
 use crate::domain::class::Class;
+use crate::domain::decide::is_forced;
+use crate::domain::follow::follows;
 use crate::domain::observed::{NameFound, Side, Sight, Source, Trouble, Version, Versions};
 use crate::domain::reason::Reason;
 use crate::domain::step::Look;
@@ -13,9 +15,11 @@ use crate::remote::{self, ServedValue, Values};
 use crate::secret::SecretBytes;
 
 use super::error::{Error, remote_trouble};
+use super::index::Key;
 use super::memory::lock;
 use super::pass::{Pass, source_key};
 use super::target;
+use super::wants::Answer;
 
 /// Types of Secret whose contents never go to the remote.
 const PRIVATE_TYPES: [(&str, &str); 3] = [
@@ -35,11 +39,15 @@ pub(super) async fn look(pass: &mut Pass<'_>, what: Look) -> Result<(), Error> {
             Ok(())
         }
         Look::Versions { values } => {
-            versions(pass, values).await;
+            if !page(pass, None)? {
+                versions(pass, values).await;
+            }
             Ok(())
         }
         Look::Version { id } => {
-            version(pass, id).await;
+            if !page(pass, Some(&id))? {
+                version(pass, id).await;
+            }
             Ok(())
         }
         Look::Gone { id } => {
@@ -133,6 +141,39 @@ async fn name_of(pass: &mut Pass<'_>, name: &str) {
         (pass.observed.link, pass.remote) = (view.link, view.client);
     }
     pass.survey();
+}
+
+/// Whether a page of the organization has what an observed resource looks for; where others may be served by the same page, it
+/// is waited for. What a page lacks is asked for by itself, and so is what somebody waits for.
+fn page(pass: &mut Pass<'_>, id: Option<&str>) -> Result<bool, Error> {
+    if pass.asked || pass.observed.cr.spec.value_from.is_some() || is_forced(&pass.observed.cr) {
+        return Ok(false);
+    }
+    let (Some(organization), Some(place)) = (pass.sweep(), pass.place()) else { return Ok(false) };
+    let (Some(wants), Some(uid)) = (pass.ctx.sweeps.wants(&organization), pass.observed.cr.metadata.uid.clone()) else {
+        return Ok(false);
+    };
+    pass.asked = true;
+    let (info, at) = match wants.ask(&uid, &Key::of(&pass.observed.cr), &place.secret_id) {
+        Answer::Page(info, at) => (info, at),
+        Answer::Wait => return Err(Error::Waiting),
+        Answer::Alone => return Ok(false),
+    };
+    let listed: Vec<Version> = info.versions.iter().map(bare).collect();
+    if !follows(&pass.observed.cr, &listed) {
+        return Ok(false);
+    }
+    let mut all: Vec<Version> = info.versions.iter().map(|version| take_in(pass, version.clone())).collect();
+    pass.listed_at = Some(at);
+    if let Some(id) = id {
+        let version = all.into_iter().find(|version| version.id == id);
+        pass.observed.seen.version.extend(version.map(|version| (id.to_owned(), Some(version))));
+    } else {
+        all.sort_by_key(|version| version.number);
+        pass.observed.seen.versions = Some(Versions { values: true, all });
+    }
+    pass.compare();
+    Ok(true)
 }
 
 async fn versions(pass: &mut Pass<'_>, values: bool) {

@@ -21,6 +21,7 @@ mod secrets;
 mod sweep;
 mod target;
 mod turns;
+mod wants;
 mod watches;
 
 pub use connections::Connections;

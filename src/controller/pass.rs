@@ -62,6 +62,8 @@ pub(super) struct Pass<'a> {
     pub intent_began: Option<Instant>,
     /// The target's metadata, read in this pass.
     pub target: Option<kube::core::ObjectMeta>,
+    /// Whether this pass asked for a page's answer: it asks once.
+    pub asked: bool,
     /// Whether the target must be read live: the cache was found to lag.
     pub read_target: bool,
     /// What may end a wait early.
@@ -160,6 +162,7 @@ impl<'a> Pass<'a> {
             listed_at: None,
             intent_began: None,
             target: None,
+            asked: false,
             read_target: false,
             stimulus,
             lock: None,
@@ -175,7 +178,7 @@ impl<'a> Pass<'a> {
 
     /// Whether a refresh is due: a sweep says so, or where there is none, the clock.
     fn is_due(&self) -> bool {
-        let swept = self.has_sweep();
+        let swept = self.sweep().is_some();
         let mut memory = lock(&self.memory);
         // What this process sees for the first time keeps its turn: it is due at its next tick.
         if swept || memory.tick.is_none() {
@@ -184,20 +187,18 @@ impl<'a> Pass<'a> {
         memory.due || (self.tick.is_some() && memory.tick != self.tick)
     }
 
-    /// Whether a sweep sees to the refreshes of this resource.
-    fn has_sweep(&self) -> bool {
+    /// The sweep that sees to the refreshes of this resource, where one does.
+    pub(super) fn sweep(&self) -> Option<Organization> {
         let cr = &self.observed.cr;
-        let Some(every) = refresh::interval(cr, self.ctx.default_interval) else { return false };
+        let every = refresh::interval(cr, self.ctx.default_interval)?;
         let rests = cr.spec.suspend == Some(true) || cr.metadata.deletion_timestamp.is_some();
         // Where Secrets are not watched a refresh looks at them, too.
         let unwatched = self.observed.target_meta == Meta::NotWatched;
         if rests || unwatched || !matches!(self.observed.link, Link::Ready(_)) {
-            return false;
+            return None;
         }
-        self.place().is_some_and(|place| {
-            let organization = Organization { connection: ConnectionKey::of(cr), id: place.organization_id };
-            self.ctx.sweeps.covers(&organization, every)
-        })
+        let organization = Organization { connection: ConnectionKey::of(cr), id: self.place()?.organization_id };
+        self.ctx.sweeps.covers(&organization, every).then_some(organization)
     }
 
     /// What the remote refused for good is tried again once source, spec or connection changed.
@@ -260,7 +261,7 @@ impl<'a> Pass<'a> {
         for event in &rest.events {
             self.ctx.tell(&reference, event).await;
         }
-        let swept = self.has_sweep();
+        let swept = self.sweep().is_some();
         let mut memory = lock(&self.memory);
         if twins::are_judged(&self.observed, &rest) {
             let versions = self.observed.seen.versions.iter().flat_map(|versions| &versions.all);

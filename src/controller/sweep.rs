@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::api::v1alpha1::{RefreshMode, SecretVersion};
 use crate::domain::backoff;
@@ -23,13 +24,14 @@ use crate::domain::moved::moved;
 use crate::domain::observed::Version;
 use crate::domain::place::Place;
 use crate::domain::refresh;
-use crate::remote::{Next, Round, Values};
+use crate::remote::{Next, Round, SecretsPage, Values};
 
 use super::context::Ctx;
 use super::index::{ConnectionKey, Key};
 use super::look::bare;
 use super::memory::lock;
 use super::pass::place_of;
+use super::wants::{self, Wants};
 
 /// How long an organization is refreshed secret by secret before its list is tried again.
 const TRY_AGAIN: Duration = Duration::from_hours(1);
@@ -59,6 +61,8 @@ struct Swept {
     every: Duration,
     /// Told when somebody wants to be looked at more often.
     hurry: Arc<Notify>,
+    /// Who waits for what its pages say.
+    wants: Arc<Wants>,
 }
 
 /// Which organizations are swept.
@@ -85,13 +89,18 @@ impl Sweeps {
             }
             return swept.mode == RefreshMode::ByPage;
         }
-        let swept = Swept { mode: RefreshMode::ByPage, every, hurry: Arc::default() };
+        let swept = Swept { mode: RefreshMode::ByPage, every, hurry: Arc::default(), wants: Arc::default() };
         all.insert(organization.clone(), swept);
         self.begin.unbounded_send(organization.clone()).is_ok()
     }
 
     fn hurry(&self, organization: &Organization) -> Arc<Notify> {
         lock(&self.all).get(organization).map(|swept| swept.hurry.clone()).unwrap_or_default()
+    }
+
+    /// Who waits for what the pages of an organization say, where it is swept.
+    pub(super) fn wants(&self, organization: &Organization) -> Option<Arc<Wants>> {
+        lock(&self.all).get(organization).map(|swept| swept.wants.clone())
     }
 
     fn set_every(&self, organization: &Organization, every: Duration) {
@@ -129,25 +138,44 @@ pub(super) async fn run(ctx: Arc<Ctx>, mut begun: UnboundedReceiver<Organization
         tokio::select! {
             biased;
             () = ctx.shutdown.cancelled() => return,
-            Some(organization) = begun.next() => drop(tasks.spawn(sweep(ctx.clone(), organization))),
+            Some(organization) = begun.next() => drop(tasks.spawn(guarded(ctx.clone(), organization))),
             Some(_) = tasks.join_next() => {}
         }
     }
 }
 
+/// Whatever goes wrong in it, an organization goes on being looked after: its resources rely on that.
+async fn guarded(ctx: Arc<Ctx>, organization: Organization) {
+    while AssertUnwindSafe(tend(&ctx, &organization)).catch_unwind().await.is_err() {
+        ctx.metrics.reconcile_panic("Sweep");
+        error!(organization = organization.id, "the sweep panicked, and begins anew");
+        tokio::time::sleep(RECOUNT).await;
+    }
+}
+
+/// Looks over an organization, and serves who waits for its pages, until nobody there is refreshed any more.
+async fn tend(ctx: &Ctx, organization: &Organization) {
+    let Some(wants) = ctx.sweeps.wants(organization) else { return };
+    tokio::select! {
+        biased;
+        () = sweep(ctx, organization) => {}
+        () = wants::serve(ctx, organization, &wants) => {}
+    }
+}
+
 /// Looks over an organization again and again, until nobody there is refreshed any more.
-async fn sweep(ctx: Arc<Ctx>, organization: Organization) {
+async fn sweep(ctx: &Ctx, organization: &Organization) {
     let mut failures = 0;
-    let hurry = ctx.sweeps.hurry(&organization);
+    let hurry = ctx.sweeps.hurry(organization);
     let phase = format!("{}/{}", organization.connection.key, organization.id);
-    publish(&ctx, &organization);
+    publish(ctx, organization);
     loop {
-        let users = Users::of(&ctx, &organization);
+        let users = Users::of(ctx, organization);
         let Some(every) = users.every else {
-            ctx.sweeps.end(&organization);
-            return publish(&ctx, &organization);
+            ctx.sweeps.end(organization);
+            return publish(ctx, organization);
         };
-        ctx.sweeps.set_every(&organization, every);
+        ctx.sweeps.set_every(organization, every);
         let tick = refresh::until_next(&phase, every, ctx.host.now());
         let wait = if failures == 0 { tick } else { backoff::delay(failures, &phase) };
         tokio::select! {
@@ -155,25 +183,25 @@ async fn sweep(ctx: Arc<Ctx>, organization: Organization) {
             () = hurry.notified() => continue,
             () = tokio::time::sleep(wait) => {}
         }
-        match look(&ctx, &organization).await {
+        match look(ctx, organization).await {
             Look::Done => {
                 failures = 0;
-                if ctx.sweeps.set_mode(&organization, RefreshMode::ByPage) {
+                if ctx.sweeps.set_mode(organization, RefreshMode::ByPage) {
                     info!(organization = organization.id, "refreshed by page again");
-                    publish(&ctx, &organization);
+                    publish(ctx, organization);
                 }
             }
             Look::NotNow => failures = 0,
             Look::Failed => {
                 failures += 1;
                 if failures > PATIENCE {
-                    alone(&ctx, &organization, "the list fails again and again");
+                    alone(ctx, organization, "the list fails again and again");
                 }
             }
             Look::Alone(why) => {
                 failures = 0;
-                alone(&ctx, &organization, why);
-                worth_another_try(&ctx, &organization, users.by_secret.len()).await;
+                alone(ctx, organization, why);
+                worth_another_try(ctx, organization, users.by_secret.len()).await;
             }
         }
     }
@@ -246,7 +274,7 @@ fn interval(ctx: &Ctx, cr: &SecretVersion) -> Option<Duration> {
 }
 
 /// What a look came to.
-enum Look {
+pub(super) enum Look {
     Done,
     /// The connection cannot be used, and says so itself.
     NotNow,
@@ -255,25 +283,37 @@ enum Look {
     Alone(&'static str),
 }
 
+/// One page, however long the remote or its budget make it wait: nobody else is held up by that.
+pub(super) async fn page(
+    ctx: &Ctx,
+    organization: &Organization,
+    offset: u64,
+    values: Values,
+) -> Result<SecretsPage, Look> {
+    loop {
+        let client = ctx.connections.client(&organization.connection).filter(|_| ctx.guard.may_act());
+        let Some(client) = client else { return Err(Look::NotNow) };
+        let error = match client.list_secrets_page(&organization.id, offset, values).await {
+            Ok(page) => return Ok(page),
+            Err(error) => error,
+        };
+        match (error.status(), error.class()) {
+            (Some(403..=405), _) => return Err(Look::Alone("the credential may not list the organization's secrets")),
+            (_, Class::Throttled(after)) => tokio::time::sleep(after.max(PACE)).await,
+            _ => return Err(Look::Failed),
+        }
+    }
+}
+
 async fn look(ctx: &Ctx, organization: &Organization) -> Look {
     let began = Instant::now();
     let users = Users::of(ctx, organization);
     let mut round = Round::new(users.by_secret.keys().cloned());
     let mut offset = 0;
     loop {
-        let client = ctx.connections.client(&organization.connection).filter(|_| ctx.guard.may_act());
-        let Some(client) = client else { return Look::NotNow };
-        let page = match client.list_secrets_page(&organization.id, offset, Values::Omit).await {
+        let page = match page(ctx, organization, offset, Values::Omit).await {
             Ok(page) => page,
-            Err(error) => match (error.status(), error.class()) {
-                (Some(403..=405), _) => return Look::Alone("the credential may not list the organization's secrets"),
-                // It goes on where it was: nobody else is held up by it.
-                (_, Class::Throttled(after)) => {
-                    tokio::time::sleep(after.max(PACE)).await;
-                    continue;
-                }
-                _ => return Look::Failed,
-            },
+            Err(ended) => return ended,
         };
         for secret in &page.secrets {
             if let Some(keys) = users.by_secret.get(&secret.id) {

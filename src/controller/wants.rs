@@ -4,14 +4,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::remote::SecretInfo;
+use crate::api::v1alpha1::RefreshMode;
+use crate::remote::{Next, Round, SecretInfo, Values};
 
+use super::context::Ctx;
 use super::index::Key;
 use super::memory::lock;
+use super::sweep::{self, Organization};
+
+/// How long nobody new must ask until those who do are served.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How long those who ask wait for others at the most.
+const LONGEST_GATHER: Duration = Duration::from_millis(250);
+
+/// Answers that may wait to be fetched while the next page is read: those of a page.
+const ROOM: usize = 100;
+
+/// How long answers are kept that nobody fetches.
+const LONGEST_KEPT: Duration = Duration::from_secs(10);
 
 /// What somebody who asks is told.
 #[derive(Debug)]
@@ -100,6 +116,57 @@ impl Wants {
     }
 }
 
+/// Serves who waits, as many at once as one page may answer.
+pub(super) async fn serve(ctx: &Ctx, organization: &Organization, wants: &Wants) {
+    loop {
+        wants.asked.notified().await;
+        let secrets = gather(wants).await;
+        // One by itself costs less than a page.
+        if secrets.len() > 1 && ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage) {
+            fetch(ctx, organization, wants, secrets).await;
+        }
+        // Whom no page answered.
+        ctx.wake_resources(wants.send_away());
+    }
+}
+
+/// Waits until nobody new asks for a moment, but not for long. Gives what is asked for.
+async fn gather(wants: &Wants) -> Vec<String> {
+    let until = Instant::now() + LONGEST_GATHER;
+    let mut secrets = wants.secrets();
+    loop {
+        tokio::time::sleep(GATHER).await;
+        let before = std::mem::replace(&mut secrets, wants.secrets());
+        if before.len() == secrets.len() || Instant::now() >= until {
+            return secrets;
+        }
+    }
+}
+
+/// Reads pages with values, no faster than their readers take them.
+async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: Vec<String>) {
+    let mut round = Round::new(secrets);
+    let mut offset = 0;
+    loop {
+        let room = async {
+            while wants.unfetched() > ROOM {
+                wants.fetched.notified().await;
+            }
+        };
+        if tokio::time::timeout(LONGEST_KEPT, room).await.is_err() {
+            wants.forget_answers();
+        }
+        let at = Instant::now();
+        let Ok(page) = sweep::page(ctx, organization, offset, Values::Include).await else { return };
+        let next = round.page(page.secrets.iter().map(|secret| secret.id.as_str()), page.has_next);
+        for secret in page.secrets {
+            ctx.wake_resources(wants.answer(secret, at));
+        }
+        let Next::Page(next) = next else { return };
+        offset = next;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +197,7 @@ mod tests {
         let wants = Wants::default();
         let key = Key::new("n", "a");
         wants.ask("1", &key, "s");
-        assert_eq!(wants.send_away(), [key.clone()]);
+        assert_eq!(wants.send_away(), std::slice::from_ref(&key));
         assert!(wants.secrets().is_empty());
         assert!(matches!(wants.ask("1", &key, "s"), Answer::Alone));
         assert!(matches!(wants.ask("1", &key, "s"), Answer::Wait));

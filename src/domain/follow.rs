@@ -1,6 +1,6 @@
 //! Observed resources: follow a version that somebody else made. Nothing is ever created or deleted.
 
-use crate::api::v1alpha1::{Origin, Permission, VersionRef, VersionState};
+use crate::api::v1alpha1::{Origin, Permission, SecretVersion, VersionRef, VersionState};
 
 use super::condition::Problem;
 use super::decide::{forced, rest_remote, status, target_unmoved, was_ready};
@@ -76,6 +76,14 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
             Err(Box::new(rest_remote(o, Problem::passing(Reason::NoActiveVersion, message))))
         }
     }
+}
+
+/// Whether an observed resource can go by a list that may not have all versions: what it refers to is there, and is no older
+/// than what it serves.
+pub fn follows(cr: &SecretVersion, listed: &[Version]) -> bool {
+    let served = cr.status.as_ref().and_then(|s| s.version).unwrap_or_default();
+    let chosen = cr.spec.version_ref.as_ref().and_then(|wanted| chosen(wanted, listed));
+    chosen.is_some_and(|version| version.number >= served)
 }
 
 /// The version of a list that is referred to.

@@ -24,6 +24,13 @@ pub(crate) struct Follower {
 impl Follower {
     /// One that serves its first version.
     pub(crate) async fn new(world: &World<'_>) -> Result<Self> {
+        let follower = Self::apply(world).await?;
+        follower.serves(world, SOON).await?;
+        Ok(follower)
+    }
+
+    /// One that is to serve its first version, whoever looks after it.
+    pub(crate) async fn apply(world: &World<'_>) -> Result<Self> {
         let name = format!("follower-{}", world.number());
         let secret_id = world.remote_secret(&name).await?;
         let mut follower = Self { name, secret_id, made: 0 };
@@ -38,7 +45,6 @@ impl Follower {
             },
         });
         world.create::<SecretVersion>(resource).await?;
-        follower.serves(world, SOON).await?;
         Ok(follower)
     }
 

@@ -54,10 +54,14 @@ impl Entry {
             .is_some_and(|operation| operation.starts_with("get_") || operation.starts_with("list_"))
     }
 
+    /// Whether it is one page of an organization.
+    pub(crate) fn is_page(&self) -> bool {
+        self.is("list_secrets") && self.query.as_deref().is_some_and(|query| query.contains("limit=100"))
+    }
+
     /// Whether a look over the pages of an organization begins with it.
     fn is_sweep(&self) -> bool {
-        let first_page = self.query.as_deref().is_some_and(|query| query.contains("offset=0&limit=100"));
-        self.is("list_secrets") && first_page
+        self.is_page() && self.query.as_deref().is_some_and(|query| query.contains("offset=0&"))
     }
 
     /// Whether nothing of it can change any more.

@@ -1,5 +1,6 @@
 //! Refreshes by page: what they cost, what they notice, and that nobody is the worse for an organization that cannot be listed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -17,6 +18,9 @@ const SECRETS: usize = 250;
 
 /// Resources of each kind: as many as there are pages, so that a look over the pages costs no more than a list each.
 const RESOURCES: usize = 2;
+
+/// Resources that are all new to the operator: two pages of them.
+const COLD: usize = 150;
 
 /// A world whose organization has pages of secrets that nobody here uses.
 async fn crowded<'a>(plane: &'a ControlPlane, prefix: &str) -> Result<World<'a>> {
@@ -94,6 +98,44 @@ async fn a_refresh_costs_pages_and_wakes_whom_it_concerns() {
         .unwrap();
     assert_eq!(world.journal.of(&followed[1]).await.unwrap().len(), witness);
     world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_wait_are_served_by_pages() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_with(plane, "cold", &STEADY).await.unwrap();
+    world.kill().unwrap();
+    let mut followers = Vec::new();
+    for _ in 0..COLD {
+        followers.push(Follower::apply(world).await.unwrap());
+    }
+    world.operator.process().start().unwrap();
+    for follower in &followers {
+        follower.serves(world, SOON).await.unwrap();
+    }
+    let alone = asked_alone(world, &followers).await;
+    let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count();
+    println!("{COLD} resources are ready after {pages} pages and {alone} requests for one secret");
+    assert_eq!(alone, 0);
+    assert!(pages <= COLD.div_ceil(100) + 2, "{pages} pages");
+
+    // All of them change at once, and are noticed by one look.
+    for follower in &mut followers {
+        follower.make(world).await.unwrap();
+    }
+    for follower in &followers {
+        follower.serves(world, SOON).await.unwrap();
+    }
+    let alone = asked_alone(world, &followers).await;
+    println!("after a change of each, {alone} requests were for one secret");
+    assert!(alone <= COLD / 10, "{alone}");
+    world.is_clean().await.unwrap();
+}
+
+/// Requests for one of these secrets.
+async fn asked_alone(world: &World<'_>, followers: &[Follower]) -> usize {
+    let all = world.journal.all().await.unwrap();
+    followers.iter().filter_map(|follower| all.get(&follower.secret_id)).map(BTreeMap::len).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,11 +19,7 @@ fn with_retries(url: &str, max_retries: u32) -> ClientConfig {
 #[tokio::test]
 async fn safe_calls_get_through_a_bad_moment() {
     let good = Act::Send(json(200, &version("1")));
-    let moments = [
-        ("server_error", busy()),
-        ("cut", Act::SendAndClose(vec![])),
-        ("cut", Act::SendAndReset(vec![])),
-    ];
+    let moments = [("server_error", busy()), ("cut", Act::SendAndClose(vec![])), ("cut", Act::SendAndReset(vec![]))];
     for (outcome, bad) in moments {
         let script = Script::start(vec![bad.clone(), good.clone()]).await;
         let (client, told) = told(with_retries(&script.url, 2));
