@@ -430,7 +430,8 @@ async fn write_status<K: Connection>(
     new.observed_generation = meta.generation;
     let annotations: Option<&BTreeMap<String, String>> = meta.annotations.as_ref();
     let organization = connection.settings().organization_id.clone();
-    new.refresh = ctx.sweeps.mode(&Organization { connection: key.clone(), id: organization });
+    // Right after a start nothing is known yet: what was said last stays said.
+    new.refresh = ctx.sweeps.mode(&Organization { connection: key.clone(), id: organization }).or(old.refresh);
     new.last_handled_reconcile_at = annotations.and_then(|a| a.get(crate::api::RECONCILE_REQUESTED_AT).cloned());
     condition::summarize(
         &mut new.conditions,

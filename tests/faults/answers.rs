@@ -15,6 +15,9 @@ use crate::world::{GRACE, World};
 /// Resources at the same time. Most of a run is waiting.
 const AT_ONCE: usize = 64;
 
+/// Resources at the same time that share a budget which the remote cuts again and again.
+const THROTTLED_AT_ONCE: usize = 4;
+
 /// A grace, the backoff beside it, and what I5 allows after that; many share one operator.
 const HEALING: Duration = Duration::from_secs(GRACE.as_secs() + 60);
 
@@ -175,14 +178,20 @@ async fn run_stalled(world: &World<'_>, code: u16) -> Result<Figures> {
 async fn one_version_per_change_whatever_the_remote_answers() {
     let plane = ControlPlane::shared().await.unwrap();
     let world = &World::start_steady(plane, "answers").await.unwrap();
-    let rows: Vec<Row> = committed().into_iter().chain(not_committed()).collect();
+    // What one is told to leave alone is left alone by all who use the same budget.
+    let apart = &World::start_steady(plane, "throttling").await.unwrap();
+    let (throttling, rows): (Vec<Row>, Vec<Row>) =
+        committed().into_iter().chain(not_committed()).partition(|row| row.name.contains("429"));
     let stalled = |code: u16| format!("refused, {code}: stalled until the source changes");
-    let mut all = Vec::new();
+    let (mut all, mut throttled) = (Vec::new(), Vec::new());
     for _ in 0..runs_of(50) {
         all.extend(rows.iter().map(|row| run_of(row.name.clone(), run(world, row))));
         all.extend([400, 413, 415, 422].map(|code| run_of(stalled(code), run_stalled(world, code))));
+        throttled.extend(throttling.iter().map(|row| run_of(row.name.clone(), run(apart, row))));
     }
-    let table = Table::of(AT_ONCE, all).await;
+    let (mut table, throttled) = tokio::join!(Table::of(AT_ONCE, all), Table::of(THROTTLED_AT_ONCE, throttled));
+    table.append(throttled);
     table.conclude("Answers of the remote to a create and to a rotation");
     world.is_clean().await.unwrap();
+    apart.is_clean().await.unwrap();
 }

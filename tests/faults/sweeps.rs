@@ -103,7 +103,7 @@ async fn a_refresh_costs_pages_and_wakes_whom_it_concerns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_wait_are_served_by_pages() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start_with(plane, "cold", &STEADY).await.unwrap();
+    let world = &World::start(plane, "cold").await.unwrap();
     world.kill().unwrap();
     let mut followers = Vec::new();
     for _ in 0..COLD {

@@ -253,7 +253,7 @@ pub struct ConnectionStatus {
     pub last_handled_reconcile_at: Option<String>,
     /// How the resources of the connection's organization are refreshed: `ByPage`, a hundred secrets with one request, or
     /// `BySecret`, one by one, where the credential may not list the organization's secrets, or they are far more than are used
-    /// here. Absent while nothing is refreshed.
+    /// here. Absent where nothing was refreshed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RefreshMode")]
     pub refresh: Option<RefreshMode>,
