@@ -150,11 +150,10 @@ fn page(pass: &mut Pass<'_>, id: Option<&str>) -> Result<bool, Error> {
         return Ok(false);
     }
     let (Some(organization), Some(place)) = (pass.sweep(), pass.place()) else { return Ok(false) };
-    let (Some(wants), Some(uid)) = (pass.ctx.sweeps.wants(&organization), pass.observed.cr.metadata.uid.clone()) else {
-        return Ok(false);
-    };
     pass.asked = true;
-    let (info, at) = match wants.ask(&uid, &Key::of(&pass.observed.cr), &place.secret_id) {
+    let uid = pass.observed.cr.metadata.uid.clone().unwrap_or_default();
+    let key = Key::of(&pass.observed.cr);
+    let (info, at) = match pass.ctx.sweeps.ask(&organization, &uid, &key, &place.secret_id) {
         Answer::Page(info, at) => (info, at),
         Answer::Wait => return Err(Error::Waiting),
         Answer::Alone => return Ok(false),

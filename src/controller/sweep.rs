@@ -31,7 +31,7 @@ use super::index::{ConnectionKey, Key};
 use super::look::bare;
 use super::memory::lock;
 use super::pass::place_of;
-use super::wants::{self, Wants};
+use super::wants::{self, Answer, Wants};
 
 /// How long an organization is refreshed secret by secret before its list is tried again.
 const TRY_AGAIN: Duration = Duration::from_hours(1);
@@ -42,7 +42,7 @@ const RECOUNT: Duration = Duration::from_mins(1);
 /// Looks in a row that may fail before resources see to themselves, each of which says what is wrong.
 const PATIENCE: u32 = 1;
 
-/// The least time before a page that was refused is asked for again.
+/// The least time before a page that was refused is asked for again, or a sweep that is still needed is ended.
 const PACE: Duration = Duration::from_secs(1);
 
 /// An organization as one connection sees it.
@@ -98,8 +98,12 @@ impl Sweeps {
         lock(&self.all).get(organization).map(|swept| swept.hurry.clone()).unwrap_or_default()
     }
 
-    /// Who waits for what the pages of an organization say, where it is swept.
-    pub(super) fn wants(&self, organization: &Organization) -> Option<Arc<Wants>> {
+    /// Asks a page of an organization for what the remote says of a secret.
+    pub(super) fn ask(&self, organization: &Organization, uid: &str, key: &Key, secret: &str) -> Answer {
+        lock(&self.all).get(organization).map_or(Answer::Alone, |swept| swept.wants.ask(uid, key, secret))
+    }
+
+    fn wants(&self, organization: &Organization) -> Option<Arc<Wants>> {
         lock(&self.all).get(organization).map(|swept| swept.wants.clone())
     }
 
@@ -126,8 +130,14 @@ impl Sweeps {
         std::mem::replace(&mut swept.mode, mode) != mode
     }
 
-    fn end(&self, organization: &Organization) {
-        lock(&self.all).remove(organization);
+    /// Ends a sweep, unless somebody waits for it. Answers whether it is ended.
+    fn end(&self, organization: &Organization) -> bool {
+        let mut all = lock(&self.all);
+        let ends = all.get(organization).is_none_or(|swept| swept.wants.is_idle());
+        if ends {
+            all.remove(organization);
+        }
+        ends
     }
 }
 
@@ -172,8 +182,12 @@ async fn sweep(ctx: &Ctx, organization: &Organization) {
     loop {
         let users = Users::of(ctx, organization);
         let Some(every) = users.every else {
-            ctx.sweeps.end(organization);
-            return publish(ctx, organization);
+            if ctx.sweeps.end(organization) {
+                return publish(ctx, organization);
+            }
+            // Whoever asks is not always counted: what a name means is written down only after the first answer.
+            tokio::time::sleep(PACE).await;
+            continue;
         };
         ctx.sweeps.set_every(organization, every);
         let tick = refresh::until_next(&phase, every, ctx.host.now());

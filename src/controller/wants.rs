@@ -87,6 +87,12 @@ impl Wants {
         lock(&self.inner).waiting.keys().cloned().collect()
     }
 
+    /// Whether nobody waits, for a page or to fetch what one said.
+    pub(super) fn is_idle(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.waiting.is_empty() && inner.answers.is_empty()
+    }
+
     /// Answers that were not fetched yet.
     pub(super) fn unfetched(&self) -> usize {
         lock(&self.inner).answers.len()
@@ -119,7 +125,10 @@ impl Wants {
 /// Serves who waits, as many at once as one page may answer.
 pub(super) async fn serve(ctx: &Ctx, organization: &Organization, wants: &Wants) {
     loop {
-        wants.asked.notified().await;
+        if tokio::time::timeout(LONGEST_KEPT, wants.asked.notified()).await.is_err() {
+            wants.forget_answers();
+            continue;
+        }
         let secrets = gather(wants).await;
         // One by itself costs less than a page.
         if secrets.len() > 1 && ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage) {
@@ -190,6 +199,7 @@ mod tests {
         assert!(matches!(wants.ask("1", &keys[0], "s"), Answer::Wait), "it was used up");
         assert!(matches!(wants.ask("2", &keys[1], "another"), Answer::Alone), "the spec moved on");
         assert_eq!(wants.unfetched(), 0);
+        assert!(!wants.is_idle(), "the first waits again");
     }
 
     #[test]
@@ -199,7 +209,9 @@ mod tests {
         wants.ask("1", &key, "s");
         assert_eq!(wants.send_away(), std::slice::from_ref(&key));
         assert!(wants.secrets().is_empty());
+        assert!(!wants.is_idle(), "what he was told is still there");
         assert!(matches!(wants.ask("1", &key, "s"), Answer::Alone));
+        assert!(wants.is_idle());
         assert!(matches!(wants.ask("1", &key, "s"), Answer::Wait));
     }
 }
