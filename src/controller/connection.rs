@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{
     AbejaConnection, AbejaConnectionSpec, CaBundleKind, ClusterAbejaConnection, ConnectionKind, ConnectionStatus,
-    DeletionPolicy, SecretVersion,
+    DeletionPolicy, RequestBudget, SecretVersion,
 };
 use crate::domain::backoff;
+use crate::domain::budget;
 use crate::domain::condition::{self, Problem};
 use crate::domain::create::has_finalizer;
 use crate::domain::decide::advice;
@@ -33,8 +34,8 @@ use super::patch;
 use super::queue::Requeue;
 use super::sweep::Organization;
 
-/// How often certificates in a `ConfigMap`, which is not watched, are read again.
-const CA_INTERVAL: Duration = Duration::from_mins(1);
+/// How often what is not watched is looked at again: certificates in a `ConfigMap`, and a budget.
+const SHORT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often everything else is looked at again, though nothing said that it changed.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -149,6 +150,9 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     let protected = (held || change == Finalizer::Add) && change != Finalizer::Remove && !deleting;
     let gone = deleting && !needs.is_needed();
 
+    let standing = client.as_ref().map(remote::Client::standing).unwrap_or_default();
+    let said = connection.status().and_then(|status| status.budget.as_ref());
+    let budget = budget::shown(said, standing, ctx.host.now());
     let watched_ca = loaded.ca_in_config_map;
     let shown = problem.clone().or_else(|| refused.clone());
     let healthy = shown.is_none();
@@ -159,6 +163,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         refused,
         protected,
         idle_since,
+        budget: budget.clone(),
         deleting,
         secrets: loaded.secrets,
     };
@@ -168,13 +173,14 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     if gone {
         return Ok(Requeue::OnChange);
     }
-    write_status(ctx, &key, &connection, shown, deleting, &users).await?;
+    write_status(ctx, &key, &connection, shown, deleting, &users, budget.clone()).await?;
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
-    let next = match (healthy, watched_ca) {
+    let next = match (healthy, watched_ca || standing.met) {
         (false, _) => retry,
-        (true, true) => CA_INTERVAL,
+        (true, true) => SHORT_INTERVAL,
         (true, false) => INTERVAL,
     };
+    let next = if standing.blocked.is_zero() { next } else { next.min(standing.blocked) };
     Ok(Requeue::After(if let Finalizer::Wait(idle) = change { next.min(idle) } else { next }))
 }
 
@@ -409,6 +415,7 @@ async fn write_status<K: Connection>(
     problem: Option<(Reason, String)>,
     deleting: bool,
     users: &Users,
+    budget: Option<RequestBudget>,
 ) -> Result<(), Error> {
     let meta = connection.meta();
     let old = connection.status().cloned().unwrap_or_default();
@@ -432,6 +439,7 @@ async fn write_status<K: Connection>(
     let organization = connection.settings().organization_id.clone();
     // Right after a start nothing is known yet: what was said last stays said.
     new.refresh = ctx.sweeps.mode(&Organization { connection: key.clone(), id: organization }).or(old.refresh);
+    new.budget = budget;
     new.last_handled_reconcile_at = annotations.and_then(|a| a.get(crate::api::RECONCILE_REQUESTED_AT).cloned());
     condition::summarize(
         &mut new.conditions,

@@ -6,18 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::time::Instant;
 
 use crate::api::v1alpha1::{
-    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, RateLimit, SecretVersion,
+    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, RateLimit, RequestBudget,
+    SecretVersion,
 };
 use crate::config::AllowedEndpoints;
-use crate::domain::access;
 use crate::domain::observed::{Access, Link};
 use crate::domain::reason::Reason;
+use crate::domain::{access, budget};
 use crate::remote;
 
 use super::index::{ConnectionKey, Key};
@@ -60,6 +62,8 @@ pub struct Entry {
     pub protected: bool,
     /// Since when it has our finalizer and nobody needs it.
     pub idle_since: Option<Instant>,
+    /// What its status says of the budget.
+    pub budget: Option<RequestBudget>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// The Secrets that it reads.
@@ -118,6 +122,12 @@ impl Connections {
         });
         entries.insert(key, entry);
         !same
+    }
+
+    /// Whether a connection's status says what is not so any more of the budget.
+    pub fn budget_moved(&self, key: &ConnectionKey, now: Timestamp) -> bool {
+        let Some(Entry { client: Some(client), budget: said, .. }) = self.entry(key) else { return false };
+        budget::shown(said.as_ref(), client.standing(), now) != said
     }
 
     /// Notes that the cache shows a connection as it was.

@@ -139,6 +139,13 @@ impl Ctx {
         let _ = waker.unbounded_send((connection.key.clone(), Lane::Refresh));
     }
 
+    /// A request was refused, or not sent, because there were too many: the connection says so.
+    pub fn throttled(&self, connection: &ConnectionKey) {
+        if self.connections.budget_moved(connection, self.host.now()) {
+            self.wake_connection(connection);
+        }
+    }
+
     /// A Secret moved: wakes whoever uses it. It may be a source that changed, so they go before refreshes.
     pub fn secret_moved(&self, secret: &Key) {
         self.wake_resources_in(Lane::Changed, self.index.of_secret(secret));

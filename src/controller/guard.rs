@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_mins(10);
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 
 /// How long a resource waits to be woken before it asks again: nobody is to wait for what went astray.
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// Runs one pass behind the guards, counts it, and turns its failure into a time to come back.
 pub(super) async fn guarded<K, F>(

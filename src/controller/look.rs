@@ -15,11 +15,12 @@ use crate::remote::{self, ServedValue, Values};
 use crate::secret::SecretBytes;
 
 use super::error::{Error, remote_trouble};
+use super::guard::LONGEST_WAIT;
 use super::index::Key;
-use super::memory::lock;
+use super::memory::{Named, lock};
 use super::pass::{Pass, source_key};
 use super::target;
-use super::wants::Answer;
+use super::wants::{Answer, Wanted};
 
 /// Types of Secret whose contents never go to the remote.
 const PRIVATE_TYPES: [(&str, &str); 3] = [
@@ -34,10 +35,7 @@ pub(super) async fn look(pass: &mut Pass<'_>, what: Look) -> Result<(), Error> {
         Look::Live => live(pass).await,
         Look::Source => source(pass).await,
         Look::Target { version_id } => target::look(pass, &version_id).await,
-        Look::Name(name) => {
-            name_of(pass, &name).await;
-            Ok(())
-        }
+        Look::Name(name) => name_of(pass, &name).await,
         Look::Versions { values } => {
             if !page(pass, None)? {
                 versions(pass, values).await;
@@ -115,48 +113,96 @@ async fn source(pass: &mut Pass<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn name_of(pass: &mut Pass<'_>, name: &str) {
-    let Some((remote, organization)) = remote(pass) else { return };
-    pass.observed.seen.name = match remote.list_secrets(&organization, Values::Omit).await {
-        Ok(all) => {
-            let cr = &pass.observed.cr;
-            let named = all.into_iter().filter(|s| s.name == name && pass.ctx.connections.permits(cr, &s.id));
-            let mut ids: Vec<String> = named.map(|s| s.id).collect();
-            ids.sort_unstable();
-            Some(match ids.len() {
-                0 => NameFound::None,
-                1 => NameFound::One(ids.remove(0)),
-                _ => NameFound::Several(ids),
-            })
-        }
-        Err(error) if matches!(error.status(), Some(403 | 405)) => Some(NameFound::Denied),
-        Err(error) => {
-            pass.observed.seen.trouble = Some(remote_trouble(&error));
-            None
-        }
+async fn name_of(pass: &mut Pass<'_>, name: &str) -> Result<(), Error> {
+    let ids = match ids_from_list(pass, name)? {
+        Some(ids) => ids,
+        None => match all_ids(pass, name).await {
+            Some(ids) => ids,
+            None => return Ok(()),
+        },
     };
+    let mut ids: Vec<String> =
+        ids.into_iter().filter(|id| pass.ctx.connections.permits(&pass.observed.cr, id)).collect();
+    ids.sort_unstable();
+    pass.observed.seen.name = Some(match ids.len() {
+        0 => NameFound::None,
+        1 => NameFound::One(ids.remove(0)),
+        _ => NameFound::Several(ids),
+    });
     // The name may lead to a secret that may only be read, or that somebody else manages.
     if let Some(NameFound::One(id)) = &pass.observed.seen.name {
         let view = pass.ctx.connections.view_of(&pass.observed.cr, Some(id));
         (pass.observed.link, pass.remote) = (view.link, view.client);
     }
     pass.survey();
+    Ok(())
 }
 
-/// Whether a page of the organization has what an observed resource looks for; where others may be served by the same page, it
-/// is waited for. What a page lacks is asked for by itself, and so is what somebody waits for.
-fn page(pass: &mut Pass<'_>, id: Option<&str>) -> Result<bool, Error> {
-    if pass.asked || pass.observed.cr.spec.value_from.is_some() || is_forced(&pass.observed.cr) {
-        return Ok(false);
+/// The ids of all secrets with a name, from a list that others were served by, too. It is kept for a moment: what else the
+/// resource waits for may take as long.
+fn ids_from_list(pass: &mut Pass<'_>, name: &str) -> Result<Option<Vec<String>>, Error> {
+    let now = Instant::now();
+    let known = lock(&pass.memory).named.clone();
+    if let Some(known) = known.filter(|known| known.name == name && now < known.until) {
+        return Ok(Some(known.ids.to_vec()));
     }
-    let (Some(organization), Some(place)) = (pass.sweep(), pass.place()) else { return Ok(false) };
-    pass.asked = true;
+    match ask(pass, &Wanted::Name(name.to_owned()))? {
+        Some(Answer::Ids(ids)) => {
+            let all = ids.to_vec();
+            lock(&pass.memory).named = Some(Named { name: name.to_owned(), ids, until: now + LONGEST_WAIT });
+            Ok(Some(all))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The same, from a list of its own.
+async fn all_ids(pass: &mut Pass<'_>, name: &str) -> Option<Vec<String>> {
+    if pass.observed.seen.trouble.is_some() {
+        return None;
+    }
+    let (remote, organization) = remote(pass)?;
+    match remote.list_secrets(&organization, Values::Omit).await {
+        Ok(all) => return Some(all.into_iter().filter(|s| s.name == name).map(|s| s.id).collect()),
+        Err(error) if matches!(error.status(), Some(403 | 405)) => {
+            pass.observed.seen.name = Some(NameFound::Denied);
+            pass.survey();
+        }
+        Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
+    }
+    None
+}
+
+/// Asks those who read the pages of the organization, where others may be served by the same answer; it is waited for. Not so
+/// where somebody waits for this very resource, and once in a pass.
+fn ask(pass: &mut Pass<'_>, wanted: &Wanted) -> Result<Option<Answer>, Error> {
+    if is_forced(&pass.observed.cr) {
+        return Ok(None);
+    }
+    let Some(organization) = pass.sweep() else { return Ok(None) };
     let uid = pass.observed.cr.metadata.uid.clone().unwrap_or_default();
     let key = Key::of(&pass.observed.cr);
-    let (info, at) = match pass.ctx.sweeps.ask(&organization, &uid, &key, &place.secret_id) {
-        Answer::Page(info, at) => (info, at),
-        Answer::Wait => return Err(Error::Waiting),
-        Answer::Alone => return Ok(false),
+    match pass.ctx.sweeps.ask(&organization, &uid, &key, wanted) {
+        Answer::Wait => Err(Error::Waiting),
+        Answer::Throttled(until) => {
+            let after = until.saturating_duration_since(Instant::now());
+            let error = remote::Error::OverBudget { op: "list_secrets", after };
+            pass.observed.seen.trouble = Some(remote_trouble(&error));
+            Ok(None)
+        }
+        answer => Ok(Some(answer)),
+    }
+}
+
+/// Whether a page of the organization has what an observed resource looks for. What a page lacks is asked for by itself.
+fn page(pass: &mut Pass<'_>, id: Option<&str>) -> Result<bool, Error> {
+    if pass.asked || pass.observed.cr.spec.value_from.is_some() {
+        return Ok(false);
+    }
+    let Some(place) = pass.place() else { return Ok(false) };
+    pass.asked = true;
+    let Some(Answer::Secret(info, at)) = ask(pass, &Wanted::Secret(place.secret_id))? else {
+        return Ok(pass.observed.seen.trouble.is_some());
     };
     let listed: Vec<Version> = info.versions.iter().map(bare).collect();
     if !follows(&pass.observed.cr, &listed) {
@@ -287,14 +333,7 @@ pub(super) fn bare(version: &remote::Version) -> Version {
 
 /// The client, and the organization of the place. A pass that has none is told so.
 pub(super) fn remote(pass: &mut Pass<'_>) -> Option<(remote::Client, String)> {
-    let organization = pass.place().map(|p| p.organization_id).or_else(|| match &pass.observed.link {
-        crate::domain::observed::Link::Ready(access) => {
-            let own = pass.observed.cr.spec.remote_ref.organization_id.clone();
-            Some(own.unwrap_or_else(|| access.organization_id.clone()))
-        }
-        _ => None,
-    });
-    if let (Some(client), Some(organization)) = (pass.remote.clone(), organization) {
+    if let (Some(client), Some(organization)) = (pass.remote.clone(), pass.organization()) {
         Some((client, organization))
     } else {
         pass.observed.seen.trouble = Some(Trouble {

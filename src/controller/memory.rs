@@ -33,6 +33,14 @@ pub enum FateAt {
     Found(Instant),
 }
 
+/// The ids of all secrets with a name, and until when that may be used.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub name: String,
+    pub ids: Arc<[String]>,
+    pub until: Instant,
+}
+
 /// The memory of one resource.
 #[derive(Debug)]
 pub struct Memory {
@@ -68,6 +76,8 @@ pub struct Memory {
     pub due: bool,
     /// What the remote was like when a sweep last woke the resource.
     pub swept: Option<u64>,
+    /// What a name was just found to mean.
+    pub named: Option<Named>,
     /// What was so when the remote refused a create for good.
     pub refused: Option<Stimulus>,
     /// The resource as this process last wrote it, and the resource versions that it replaced.
@@ -95,6 +105,7 @@ impl Default for Memory {
             tick: None,
             due: false,
             swept: None,
+            named: None,
             refused: None,
             own: None,
             creates: CREATE_BURST,

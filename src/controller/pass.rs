@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
 use crate::domain::backoff::{self, Stimulus};
+use crate::domain::class::Class;
 use crate::domain::create::{bare, is_open};
 use crate::domain::decide::{decide, recorded_place, requested};
 use crate::domain::observed::{Link, Meta, Observed, Owner, Seen, Settings, Sight, Source};
@@ -197,7 +198,7 @@ impl<'a> Pass<'a> {
         if rests || unwatched || !matches!(self.observed.link, Link::Ready(_)) {
             return None;
         }
-        let organization = Organization { connection: ConnectionKey::of(cr), id: self.place()?.organization_id };
+        let organization = Organization { connection: ConnectionKey::of(cr), id: self.organization()? };
         self.ctx.sweeps.covers(&organization, every).then_some(organization)
     }
 
@@ -261,6 +262,9 @@ impl<'a> Pass<'a> {
         for event in &rest.events {
             self.ctx.tell(&reference, event).await;
         }
+        if self.observed.seen.trouble.as_ref().is_some_and(|trouble| matches!(trouble.class, Class::Throttled(_))) {
+            self.ctx.throttled(&ConnectionKey::of(&self.observed.cr));
+        }
         let swept = self.sweep().is_some();
         let mut memory = lock(&self.memory);
         if twins::are_judged(&self.observed, &rest) {
@@ -323,6 +327,16 @@ impl<'a> Pass<'a> {
             organization_id: remote.organization_id.clone().unwrap_or_else(|| access.organization_id.clone()),
             secret_id: remote.secret_id.clone().or_else(pinned).or_else(found)?,
         })
+    }
+
+    /// The organization of the place, which is known before the place is.
+    pub(super) fn organization(&self) -> Option<String> {
+        if let Some(place) = self.place() {
+            return Some(place.organization_id);
+        }
+        let Link::Ready(access) = &self.observed.link else { return None };
+        let own = &self.observed.cr.spec.remote_ref.organization_id;
+        Some(own.clone().unwrap_or_else(|| access.organization_id.clone()))
     }
 
     /// Takes the lock of the place, unless this pass has it.

@@ -31,7 +31,7 @@ use super::index::{ConnectionKey, Key};
 use super::look::bare;
 use super::memory::lock;
 use super::pass::place_of;
-use super::wants::{self, Answer, Wants};
+use super::wants::{self, Answer, Wanted, Wants};
 
 /// How long an organization is refreshed secret by secret before its list is tried again.
 const TRY_AGAIN: Duration = Duration::from_hours(1);
@@ -98,9 +98,9 @@ impl Sweeps {
         lock(&self.all).get(organization).map(|swept| swept.hurry.clone()).unwrap_or_default()
     }
 
-    /// Asks a page of an organization for what the remote says of a secret.
-    pub(super) fn ask(&self, organization: &Organization, uid: &str, key: &Key, secret: &str) -> Answer {
-        lock(&self.all).get(organization).map_or(Answer::Alone, |swept| swept.wants.ask(uid, key, secret))
+    /// Asks, for a resource, those who read an organization's pages.
+    pub(super) fn ask(&self, organization: &Organization, uid: &str, key: &Key, wanted: &Wanted) -> Answer {
+        lock(&self.all).get(organization).map_or(Answer::Alone, |swept| swept.wants.ask(uid, key, wanted))
     }
 
     fn wants(&self, organization: &Organization) -> Option<Arc<Wants>> {
@@ -206,7 +206,7 @@ async fn sweep(ctx: &Ctx, organization: &Organization) {
                 }
             }
             Look::NotNow => failures = 0,
-            Look::Failed => {
+            Look::Failed | Look::Throttled(_) => {
                 failures += 1;
                 if failures > PATIENCE {
                     alone(ctx, organization, "the list fails again and again");
@@ -293,16 +293,19 @@ pub(super) enum Look {
     /// The connection cannot be used, and says so itself.
     NotNow,
     Failed,
+    /// The remote wants to be left alone for longer than could be waited.
+    Throttled(Duration),
     /// The list is not the way to refresh here.
     Alone(&'static str),
 }
 
-/// One page, however long the remote or its budget make it wait: nobody else is held up by that.
+/// One page, tried again where the remote or its budget make it wait, as long as that is not for longer than `patience`.
 pub(super) async fn page(
     ctx: &Ctx,
     organization: &Organization,
     offset: u64,
     values: Values,
+    patience: Duration,
 ) -> Result<SecretsPage, Look> {
     loop {
         let client = ctx.connections.client(&organization.connection).filter(|_| ctx.guard.may_act());
@@ -311,8 +314,12 @@ pub(super) async fn page(
             Ok(page) => return Ok(page),
             Err(error) => error,
         };
+        if matches!(error.class(), Class::Throttled(_)) {
+            ctx.throttled(&organization.connection);
+        }
         match (error.status(), error.class()) {
             (Some(403..=405), _) => return Err(Look::Alone("the credential may not list the organization's secrets")),
+            (_, Class::Throttled(after)) if after > patience => return Err(Look::Throttled(after)),
             (_, Class::Throttled(after)) => tokio::time::sleep(after.max(PACE)).await,
             _ => return Err(Look::Failed),
         }
@@ -325,7 +332,7 @@ async fn look(ctx: &Ctx, organization: &Organization) -> Look {
     let mut round = Round::new(users.by_secret.keys().cloned());
     let mut offset = 0;
     loop {
-        let page = match page(ctx, organization, offset, Values::Omit).await {
+        let page = match page(ctx, organization, offset, Values::Omit, Duration::MAX).await {
             Ok(page) => page,
             Err(ended) => return ended,
         };

@@ -10,18 +10,22 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api::v1alpha1::RefreshMode;
+use crate::domain::class::Class;
 use crate::remote::{Next, Round, SecretInfo, Values};
 
 use super::context::Ctx;
 use super::index::Key;
 use super::memory::lock;
-use super::sweep::{self, Organization};
+use super::sweep::{self, Look, Organization};
 
-/// How long nobody new must ask until those who do are served.
+/// How long those who ask wait for others, and again for as long as crowds come.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// So many in that time are a crowd, as at a start: the more of them are waited for, the fewer pages are read twice.
+const CROWD: usize = 10;
+
 /// How long those who ask wait for others at the most.
-const LONGEST_GATHER: Duration = Duration::from_millis(250);
+const LONGEST_GATHER: Duration = Duration::from_secs(5);
 
 /// Answers that may wait to be fetched while the next page is read: those of a page.
 const ROOM: usize = 100;
@@ -29,13 +33,29 @@ const ROOM: usize = 100;
 /// How long answers are kept that nobody fetches.
 const LONGEST_KEPT: Duration = Duration::from_secs(10);
 
+/// Waiting longer than this for the remote's budget is worth saying so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// What the remote serves of the secret with this id.
+    Secret(String),
+    /// The ids of the secrets with this name.
+    Name(String),
+}
+
 /// What somebody who asks is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// What a page said, and when the page was asked for.
-    Page(Arc<SecretInfo>, Instant),
+    /// What a page said of a secret, and when the page was asked for.
+    Secret(Arc<SecretInfo>, Instant),
+    /// The ids of all secrets with the name.
+    Ids(Arc<[String]>),
     /// To come again when woken.
     Wait,
+    /// The remote wants to be left alone until then.
+    Throttled(Instant),
     /// To ask the remote by himself.
     Alone,
 }
@@ -45,116 +65,139 @@ pub(super) enum Answer {
 pub(super) struct Wants {
     inner: Mutex<Inner>,
     /// Told when somebody begins to wait.
-    pub(super) asked: Notify,
+    asked: Notify,
     /// Told when an answer was fetched.
-    pub(super) fetched: Notify,
+    fetched: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By remote secret: the resources that wait for it, by UID.
-    waiting: BTreeMap<String, BTreeMap<String, Key>>,
-    /// By UID.
-    answers: BTreeMap<String, Told>,
-}
-
-#[derive(Debug)]
-enum Told {
-    Page(Arc<SecretInfo>, Instant),
-    Alone,
+    /// The resources that wait, by UID.
+    waiting: BTreeMap<Wanted, BTreeMap<String, Key>>,
+    /// What they asked for and are told, by UID.
+    answers: BTreeMap<String, (Wanted, Answer)>,
 }
 
 impl Wants {
-    /// Asks for what the remote says of a secret.
-    pub(super) fn ask(&self, uid: &str, key: &Key, secret: &str) -> Answer {
+    /// Asks for something.
+    pub(super) fn ask(&self, uid: &str, key: &Key, wanted: &Wanted) -> Answer {
         let mut inner = lock(&self.inner);
-        if let Some(told) = inner.answers.remove(uid) {
+        if let Some((asked, answer)) = inner.answers.remove(uid) {
             drop(inner);
             self.fetched.notify_one();
-            return match told {
-                Told::Page(info, at) if info.id == secret => Answer::Page(info, at),
-                _ => Answer::Alone,
-            };
+            return if asked == *wanted { answer } else { Answer::Alone };
         }
-        inner.waiting.entry(secret.to_owned()).or_default().insert(uid.to_owned(), key.clone());
+        inner.waiting.entry(wanted.clone()).or_default().insert(uid.to_owned(), key.clone());
         drop(inner);
         self.asked.notify_one();
         Answer::Wait
     }
 
-    /// The secrets that are waited for.
-    pub(super) fn secrets(&self) -> Vec<String> {
+    /// What is waited for.
+    fn wanted(&self) -> Vec<Wanted> {
         lock(&self.inner).waiting.keys().cloned().collect()
     }
 
-    /// Whether nobody waits, for a page or to fetch what one said.
+    /// Whether nobody waits, nor is to fetch an answer.
     pub(super) fn is_idle(&self) -> bool {
         let inner = lock(&self.inner);
         inner.waiting.is_empty() && inner.answers.is_empty()
     }
 
     /// Answers that were not fetched yet.
-    pub(super) fn unfetched(&self) -> usize {
+    fn unfetched(&self) -> usize {
         lock(&self.inner).answers.len()
     }
 
-    /// Answers all who wait for a secret. Gives those to wake.
-    pub(super) fn answer(&self, info: SecretInfo, at: Instant) -> Vec<Key> {
+    /// Answers all who wait for something. Gives those to wake.
+    fn answer(&self, wanted: &Wanted, answer: &Answer) -> Vec<Key> {
         let mut inner = lock(&self.inner);
-        let Some(waiting) = inner.waiting.remove(&info.id) else { return Vec::new() };
-        let info = Arc::new(info);
-        let told = |_: &String| Told::Page(info.clone(), at);
-        inner.answers.extend(waiting.keys().map(|uid| (uid.clone(), told(uid))));
+        let Some(waiting) = inner.waiting.remove(wanted) else { return Vec::new() };
+        let told = waiting.keys().map(|uid| (uid.clone(), (wanted.clone(), answer.clone())));
+        inner.answers.extend(told);
         waiting.into_values().collect()
     }
 
-    /// Lets all who still wait see for themselves. Gives those to wake.
-    pub(super) fn send_away(&self) -> Vec<Key> {
-        let mut inner = lock(&self.inner);
-        let waiting: Vec<(String, Key)> = std::mem::take(&mut inner.waiting).into_values().flatten().collect();
-        inner.answers.extend(waiting.iter().map(|(uid, _)| (uid.clone(), Told::Alone)));
-        waiting.into_iter().map(|(_, key)| key).collect()
-    }
-
     /// Forgets answers that nobody fetches: their resources went.
-    pub(super) fn forget_answers(&self) {
+    fn forget_answers(&self) {
         lock(&self.inner).answers.clear();
     }
 }
 
-/// Serves who waits, as many at once as one page may answer.
+/// Serves who waits, as many at once as one look may answer.
 pub(super) async fn serve(ctx: &Ctx, organization: &Organization, wants: &Wants) {
     loop {
         if tokio::time::timeout(LONGEST_KEPT, wants.asked.notified()).await.is_err() {
             wants.forget_answers();
             continue;
         }
-        let secrets = gather(wants).await;
-        // One by itself costs less than a page.
-        if secrets.len() > 1 && ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage) {
-            fetch(ctx, organization, wants, secrets).await;
+        let (secrets, names) = split(gather(wants).await);
+        let by_page = ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage);
+        if by_page && !names.is_empty() {
+            let told = resolve(ctx, organization, wants, &names).await;
+            answer_all(ctx, wants, names.into_iter().map(Wanted::Name), &told);
         }
-        // Whom no page answered.
-        ctx.wake_resources(wants.send_away());
+        // One by itself costs less than a page.
+        if by_page && secrets.len() > 1 {
+            let told = fetch(ctx, organization, wants, &secrets).await;
+            answer_all(ctx, wants, secrets.into_iter().map(Wanted::Secret), &told);
+        } else {
+            answer_all(ctx, wants, wants.wanted().into_iter(), &Answer::Alone);
+        }
     }
 }
 
-/// Waits until nobody new asks for a moment, but not for long. Gives what is asked for.
-async fn gather(wants: &Wants) -> Vec<String> {
+fn answer_all(ctx: &Ctx, wants: &Wants, all: impl Iterator<Item = Wanted>, answer: &Answer) {
+    all.for_each(|wanted| ctx.wake_resources(wants.answer(&wanted, answer)));
+}
+
+/// Ids and names that are asked for.
+fn split(all: Vec<Wanted>) -> (Vec<String>, Vec<String>) {
+    let (mut ids, mut names) = (Vec::new(), Vec::new());
+    for wanted in all {
+        match wanted {
+            Wanted::Secret(id) => ids.push(id),
+            Wanted::Name(name) => names.push(name),
+        }
+    }
+    (ids, names)
+}
+
+/// Waits until no crowd asks any more, but not for long. Gives what is asked for.
+async fn gather(wants: &Wants) -> Vec<Wanted> {
     let until = Instant::now() + LONGEST_GATHER;
-    let mut secrets = wants.secrets();
+    let mut all = wants.wanted();
     loop {
         tokio::time::sleep(GATHER).await;
-        let before = std::mem::replace(&mut secrets, wants.secrets());
-        if before.len() == secrets.len() || Instant::now() >= until {
-            return secrets;
+        let before = std::mem::replace(&mut all, wants.wanted());
+        if all.len() < before.len() + CROWD || Instant::now() >= until {
+            return all;
         }
     }
 }
 
-/// Reads pages with values, no faster than their readers take them.
-async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: Vec<String>) {
-    let mut round = Round::new(secrets);
+/// Finds what names mean, by one list of all secrets. Answers what to tell whom it does not.
+async fn resolve(ctx: &Ctx, organization: &Organization, wants: &Wants, names: &[String]) -> Answer {
+    let Some(client) = ctx.connections.client(&organization.connection) else { return Answer::Alone };
+    let all = match client.list_secrets(&organization.id, Values::Omit).await {
+        Ok(all) => all,
+        Err(error) => return told(error.class()),
+    };
+    let mut ids: BTreeMap<&str, Vec<String>> = names.iter().map(|name| (name.as_str(), Vec::new())).collect();
+    for secret in all {
+        if let Some(ids) = ids.get_mut(secret.name.as_str()) {
+            ids.push(secret.id);
+        }
+    }
+    for (name, ids) in ids {
+        ctx.wake_resources(wants.answer(&Wanted::Name(name.to_owned()), &Answer::Ids(ids.into())));
+    }
+    Answer::Alone
+}
+
+/// Reads pages with values, no faster than their readers take them. Answers what to tell those that no page did.
+async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: &[String]) -> Answer {
+    let mut round = Round::new(secrets.iter().cloned());
     let mut offset = 0;
     loop {
         let room = async {
@@ -166,13 +209,26 @@ async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: V
             wants.forget_answers();
         }
         let at = Instant::now();
-        let Ok(page) = sweep::page(ctx, organization, offset, Values::Include).await else { return };
+        let page = match sweep::page(ctx, organization, offset, Values::Include, PATIENCE).await {
+            Ok(page) => page,
+            Err(Look::Throttled(after)) => return told(Class::Throttled(after)),
+            Err(_) => return Answer::Alone,
+        };
         let next = round.page(page.secrets.iter().map(|secret| secret.id.as_str()), page.has_next);
         for secret in page.secrets {
-            ctx.wake_resources(wants.answer(secret, at));
+            let wanted = Wanted::Secret(secret.id.clone());
+            ctx.wake_resources(wants.answer(&wanted, &Answer::Secret(Arc::new(secret), at)));
         }
-        let Next::Page(next) = next else { return };
+        let Next::Page(next) = next else { return Answer::Alone };
         offset = next;
+    }
+}
+
+/// What to tell people after a failure: where the remote wants to be left alone, they need not find that out each.
+fn told(class: Class) -> Answer {
+    match class {
+        Class::Throttled(after) => Answer::Throttled(Instant::now() + after),
+        _ => Answer::Alone,
     }
 }
 
@@ -180,8 +236,13 @@ async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: V
 mod tests {
     use super::*;
 
-    fn info(id: &str) -> SecretInfo {
-        SecretInfo { id: id.into(), name: "n".into(), versions: Vec::new() }
+    fn secret(id: &str) -> Wanted {
+        Wanted::Secret(id.into())
+    }
+
+    fn page(id: &str) -> Answer {
+        let info = SecretInfo { id: id.into(), name: "n".into(), versions: Vec::new() };
+        Answer::Secret(Arc::new(info), Instant::now())
     }
 
     #[test]
@@ -189,29 +250,30 @@ mod tests {
         let wants = Wants::default();
         let keys = ["a", "b"].map(|name| Key::new("n", name));
         for (uid, key) in ["1", "2"].iter().zip(&keys) {
-            assert!(matches!(wants.ask(uid, key, "s"), Answer::Wait));
+            assert!(matches!(wants.ask(uid, key, &secret("s")), Answer::Wait));
         }
-        assert_eq!(wants.secrets(), ["s"]);
-        assert!(wants.answer(info("other"), Instant::now()).is_empty());
-        assert_eq!(wants.answer(info("s"), Instant::now()), keys);
+        assert_eq!(wants.wanted(), [secret("s")]);
+        assert!(wants.answer(&secret("other"), &page("other")).is_empty());
+        assert!(wants.answer(&Wanted::Name("s".into()), &Answer::Alone).is_empty(), "an id is no name");
+        assert_eq!(wants.answer(&secret("s"), &page("s")), keys);
         assert_eq!(wants.unfetched(), 2);
-        assert!(matches!(wants.ask("1", &keys[0], "s"), Answer::Page(info, _) if info.id == "s"));
-        assert!(matches!(wants.ask("1", &keys[0], "s"), Answer::Wait), "it was used up");
-        assert!(matches!(wants.ask("2", &keys[1], "another"), Answer::Alone), "the spec moved on");
+        assert!(matches!(wants.ask("1", &keys[0], &secret("s")), Answer::Secret(info, _) if info.id == "s"));
+        assert!(matches!(wants.ask("1", &keys[0], &secret("s")), Answer::Wait), "it was used up");
+        assert!(matches!(wants.ask("2", &keys[1], &secret("another")), Answer::Alone), "the spec moved on");
         assert_eq!(wants.unfetched(), 0);
         assert!(!wants.is_idle(), "the first waits again");
     }
 
     #[test]
-    fn who_is_sent_away_sees_for_himself_once() {
+    fn who_is_told_to_see_for_himself_is_told_so_once() {
         let wants = Wants::default();
         let key = Key::new("n", "a");
-        wants.ask("1", &key, "s");
-        assert_eq!(wants.send_away(), std::slice::from_ref(&key));
-        assert!(wants.secrets().is_empty());
+        wants.ask("1", &key, &secret("s"));
+        assert_eq!(wants.answer(&secret("s"), &Answer::Alone), std::slice::from_ref(&key));
+        assert!(wants.wanted().is_empty());
         assert!(!wants.is_idle(), "what he was told is still there");
-        assert!(matches!(wants.ask("1", &key, "s"), Answer::Alone));
+        assert!(matches!(wants.ask("1", &key, &secret("s")), Answer::Alone));
         assert!(wants.is_idle());
-        assert!(matches!(wants.ask("1", &key, "s"), Answer::Wait));
+        assert!(matches!(wants.ask("1", &key, &secret("s")), Answer::Wait));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod backoff;
+pub mod budget;
 pub mod class;
 pub mod condition;
 pub mod create;

@@ -20,6 +20,7 @@ use super::path;
 use super::retry::Budget;
 use super::version::{Asked, SecretInfo, SecretsPage, Values, Version};
 use super::wire::{self, Acknowledged, SecretBody, SecretPage, VersionBody, VersionPage};
+use crate::domain::budget::Standing;
 use crate::host::Carry;
 use crate::secret::SecretBytes;
 
@@ -105,6 +106,11 @@ impl Client {
     /// The base URL, as `base_url` writes it.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How many requests the remote is sent.
+    pub fn standing(&self) -> Standing {
+        self.limiter.standing()
     }
 
     /// Creates a version with one request, which is sent once or not at all: on a connection of its own, without retry

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::domain::budget::Standing;
+
 /// How long the remote is left alone after a 429 that does not say.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -106,6 +108,20 @@ impl Limiter {
     pub fn set(&self, per_minute: u32, burst: u32) {
         let set = Set { per_second: f64::from(per_minute.max(1)) / 60.0, burst: f64::from(burst.max(1)) };
         self.with(|bucket, _| bucket.set = Some(set));
+    }
+
+    /// The limit, and for how long the remote is to be left alone.
+    pub fn standing(&self) -> Standing {
+        self.with(|bucket, now| {
+            let set = bucket.set.map(|set| set.per_second);
+            let borne = bucket.learnt.map(|learnt| learnt.borne);
+            let limit = set.into_iter().chain(borne).reduce(f64::min);
+            Standing {
+                per_minute: limit.map(|limit| seconds((60.0 * limit).round()).as_secs()).map(whole),
+                met: bucket.learnt.is_some(),
+                blocked: bucket.blocked_until.saturating_duration_since(now),
+            }
+        })
     }
 
     /// Takes a token for a request that can not wait: others wait for it instead.
@@ -240,6 +256,10 @@ impl Answers {
     }
 }
 
+fn whole(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX).max(1)
+}
+
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
@@ -280,7 +300,12 @@ mod tests {
     async fn a_remote_that_asks_to_be_left_alone_is_left_alone() {
         let limiter = Limiter::new();
         assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
+        assert_eq!(limiter.standing(), Standing::default());
         limiter.refused(Some(Duration::from_secs(30)));
+        let learnt = limiter.standing();
+        assert_eq!((learnt.blocked, learnt.per_minute), (Duration::from_secs(30), Some(600)), "the least at first");
+        limiter.set(60, 1);
+        assert_eq!(limiter.standing().per_minute, Some(60), "less is set");
         assert!(limiter.admit(Duration::from_secs(5)).unwrap_err() >= Duration::from_secs(30));
         tokio::time::advance(Duration::from_secs(29)).await;
         assert!(limiter.admit(NOT_AT_ALL).is_err());

@@ -31,6 +31,15 @@ impl Follower {
 
     /// One that is to serve its first version, whoever looks after it.
     pub(crate) async fn apply(world: &World<'_>) -> Result<Self> {
+        Self::apply_by(world, |secret_id, _| json!({ "secretId": secret_id })).await
+    }
+
+    /// The same, which knows its remote secret by name.
+    pub(crate) async fn apply_by_name(world: &World<'_>) -> Result<Self> {
+        Self::apply_by(world, |_, name| json!({ "secretName": name })).await
+    }
+
+    async fn apply_by(world: &World<'_>, remote_ref: impl Fn(&str, &str) -> Value) -> Result<Self> {
         let name = format!("follower-{}", world.number());
         let secret_id = world.remote_secret(&name).await?;
         let mut follower = Self { name, secret_id, made: 0 };
@@ -39,7 +48,7 @@ impl Follower {
             "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": follower.name },
             "spec": {
                 "connectionRef": { "kind": "AbejaConnection", "name": CONNECTION },
-                "remoteRef": { "secretId": follower.secret_id },
+                "remoteRef": remote_ref(&follower.secret_id, &follower.name),
                 "versionRef": { "latest": "Active" },
                 "refreshInterval": REFRESH,
             },

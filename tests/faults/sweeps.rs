@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use kit::{ControlPlane, eventually};
-use secret_version_operator::api::v1alpha1::{AbejaConnection, RefreshMode};
+use secret_version_operator::api::v1alpha1::{AbejaConnection, RefreshMode, RequestBudget};
 use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
 
@@ -21,6 +22,9 @@ const RESOURCES: usize = 2;
 
 /// Resources that are all new to the operator: two pages of them.
 const COLD: usize = 150;
+
+/// Resources that are all new to the operator and know names alone.
+const NAMED: usize = 40;
 
 /// A world whose organization has pages of secrets that nobody here uses.
 async fn crowded<'a>(plane: &'a ControlPlane, prefix: &str) -> Result<World<'a>> {
@@ -130,6 +134,63 @@ async fn many_who_wait_are_served_by_pages() {
     println!("after a change of each, {alone} requests were for one secret");
     assert!(alone <= COLD / 10, "{alone}");
     world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_names_are_found_by_one_list() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start(plane, "names").await.unwrap();
+    world.kill().unwrap();
+    let mut followers = Vec::new();
+    for _ in 0..NAMED {
+        followers.push(Follower::apply_by_name(world).await.unwrap());
+    }
+    world.operator.process().start().unwrap();
+    for follower in &followers {
+        follower.serves(world, SOON).await.unwrap();
+    }
+    let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count();
+    println!("{NAMED} resources that know a name are ready after {pages} pages");
+    // One for the names and one for the values, and looks that came meanwhile.
+    assert!(pages <= 5, "{pages} pages");
+    world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remote_that_wants_to_be_left_alone_is_and_everybody_says_until_when() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_with(plane, "patience", &STEADY).await.unwrap();
+    let follower = Follower::new(world).await.unwrap();
+    let action = json!({ "status": { "code": 429, "retry_after": 20 } });
+    let busy = world.simulator.add_fault(&json!({ "match": {}, "action": action })).await.unwrap();
+    let until = budget_says(world, |budget| budget.and_then(|budget| budget.throttled_until)).await.unwrap();
+    let until: Timestamp = until.parse().unwrap();
+    let left = until.duration_since(Timestamp::now()).as_secs();
+    assert!((0..=20).contains(&left), "until {until}, in {left} s");
+    world.lift(busy).await.unwrap();
+
+    let asked = world.journal.of("").await.unwrap().len() + world.journal.of(&follower.secret_id).await.unwrap().len();
+    let late = Follower::apply(world).await.unwrap();
+    let message = world.fails(&late.name, Reason::Throttled).await.unwrap();
+    assert!(message.contains("next try at"), "{message}");
+    let now = world.journal.of("").await.unwrap().len() + world.journal.of(&follower.secret_id).await.unwrap().len();
+    assert!(Timestamp::now() >= until || now == asked, "it was not left alone");
+    late.serves(world, SOON).await.unwrap();
+    budget_says(world, |budget| budget.is_some_and(|budget| budget.throttled_until.is_none()).then_some(()))
+        .await
+        .unwrap();
+    follower.holds(world, 1).await.unwrap();
+    world.is_clean().await.unwrap();
+}
+
+/// Waits until what the connection says of its budget is as asked for.
+async fn budget_says<T>(world: &World<'_>, is: impl Fn(Option<RequestBudget>) -> Option<T>) -> Result<T> {
+    eventually(SOON, "the connection's budget", async || {
+        let status = world.api::<AbejaConnection>().get(CONNECTION).await?.status.unwrap_or_default();
+        let said = format!("{:?}", status.budget);
+        is(status.budget).context(said)
+    })
+    .await
 }
 
 /// Requests for one of these secrets.

@@ -241,6 +241,20 @@ pub enum RefreshMode {
     BySecret,
 }
 
+/// How many requests the remote is sent.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestBudget {
+    /// Requests in a minute: the `rateLimit` that is set, or less, where the remote was found to bear less. What is found
+    /// changes as the remote does; here it is within a fifth of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub requests_per_minute: Option<u32>,
+    /// Until when the remote asked to be sent nothing (429, `Retry-After`). In RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_until: Option<String>,
+}
+
 /// What the operator knows of a connection. Nobody else writes it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
@@ -257,6 +271,10 @@ pub struct ConnectionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RefreshMode")]
     pub refresh: Option<RefreshMode>,
+    /// How many requests the remote is sent, shared by everything that uses the same URL and organization. Absent where
+    /// `rateLimit` is not set and the remote never asked for patience.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<RequestBudget>,
     /// What is so, and what to do about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

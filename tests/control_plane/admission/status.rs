@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use secret_version_operator::api::v1alpha1::{
-    Baseline, ConnectionStatus, EarlierIntent, Intent, ObjectSeen, Origin, Record, RefreshMode, SecretVersion,
-    SecretVersionStatus, VersionState,
+    Baseline, ConnectionStatus, EarlierIntent, Intent, ObjectSeen, Origin, Record, RefreshMode, RequestBudget,
+    SecretVersion, SecretVersionStatus, VersionState,
 };
 
 use super::*;
@@ -49,6 +49,7 @@ async fn nothing_of_a_connections_status_is_lost() {
             observed_generation: Some(1),
             last_handled_reconcile_at: Some(TIME.into()),
             refresh: Some(RefreshMode::BySecret),
+            budget: Some(RequestBudget { requests_per_minute: Some(600), throttled_until: Some(TIME.into()) }),
             conditions: vec![ready()],
         };
         let api = admission.api(&specification.kind);
