@@ -1,6 +1,7 @@
 //! What every pass shares: clients, caches, memories, and the way to wake others.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct Ctx {
     pub sweeps: Sweeps,
     /// Locks and claims of places.
     pub places: Places,
+    /// How many resources wait for their turn.
+    pub backlog: AtomicUsize,
     /// Ways to wake.
     pub wakers: Wakers,
     /// Which caches are filled.
@@ -127,6 +130,14 @@ impl Ctx {
     fn wake_resources_in(&self, at_the_latest: Lane, keys: impl IntoIterator<Item = Key>) {
         for key in keys {
             let _ = self.wakers.resources.unbounded_send((key, at_the_latest));
+        }
+    }
+
+    /// So many objects of a kind wait for their turn.
+    pub fn note_depth(&self, kind: &'static str, depth: usize) {
+        self.metrics.set_queue_depth(kind, depth);
+        if kind == SecretVersion::kind(&()) {
+            self.backlog.store(depth, Ordering::Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 //! A pass that waits holds no place: it ends, and its resource is woken when its answer is here.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,11 +19,9 @@ use super::index::Key;
 use super::memory::lock;
 use super::sweep::{self, Look, Organization};
 
-/// How long those who ask wait for others, and again for as long as crowds come.
+/// How long those who ask wait for others; and again while others come and more wait for their turn, as at a start: the more of
+/// them are waited for, the fewer pages are read twice.
 const GATHER: Duration = Duration::from_millis(20);
-
-/// So many in that time are a crowd, as at a start: the more of them are waited for, the fewer pages are read twice.
-const CROWD: usize = 10;
 
 /// How long those who ask wait for others at the most.
 const LONGEST_GATHER: Duration = Duration::from_secs(5);
@@ -131,7 +130,7 @@ pub(super) async fn serve(ctx: &Ctx, organization: &Organization, wants: &Wants)
             wants.forget_answers();
             continue;
         }
-        let (secrets, names) = split(gather(wants).await);
+        let (secrets, names) = split(gather(ctx, wants).await);
         let by_page = ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage);
         if by_page && !names.is_empty() {
             let told = resolve(ctx, organization, wants, &names).await;
@@ -163,14 +162,15 @@ fn split(all: Vec<Wanted>) -> (Vec<String>, Vec<String>) {
     (ids, names)
 }
 
-/// Waits until no crowd asks any more, but not for long. Gives what is asked for.
-async fn gather(wants: &Wants) -> Vec<Wanted> {
+/// Waits while a crowd asks, but not for long. Gives what is asked for.
+async fn gather(ctx: &Ctx, wants: &Wants) -> Vec<Wanted> {
     let until = Instant::now() + LONGEST_GATHER;
     let mut all = wants.wanted();
     loop {
         tokio::time::sleep(GATHER).await;
         let before = std::mem::replace(&mut all, wants.wanted());
-        if all.len() < before.len() + CROWD || Instant::now() >= until {
+        let is_crowd = all.len() > before.len() && ctx.backlog.load(Ordering::Relaxed) > 0;
+        if !is_crowd || Instant::now() >= until {
             return all;
         }
     }

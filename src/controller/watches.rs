@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
@@ -83,6 +84,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         index: Index::default(),
         memories: Memories::default(),
         sweeps,
+        backlog: AtomicUsize::new(0),
         places: Places::default(),
         listed: Listed::default(),
         wakers: Wakers { resources: wake_resources, namespaced: wake_namespaced, cluster: wake_cluster },
@@ -262,8 +264,8 @@ impl Queue<'_> {
         };
         let places = usize::from(self.config.max_concurrent_reconciles.get());
         let depth = {
-            let metrics = self.ctx.metrics.clone();
-            move |depth| metrics.set_queue_depth(kind, depth)
+            let ctx = self.ctx.clone();
+            move |depth| ctx.note_depth(kind, depth)
         };
         let work = queue::work(woken, places, depth, ready(self.ctx.clone()), lane_of, pass, self.shutdown.clone());
         async move {
