@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::follower::Follower;
 use crate::subject::Subject;
-use crate::world::{CONNECTION, SOON, STEADY, World};
+use crate::world::{CONNECTION, SOON, World};
 
 /// Enough for three pages.
 const SECRETS: usize = 250;
@@ -28,7 +28,7 @@ const NAMED: usize = 40;
 
 /// A world whose organization has pages of secrets that nobody here uses.
 async fn crowded<'a>(plane: &'a ControlPlane, prefix: &str) -> Result<World<'a>> {
-    let world = World::start_with(plane, prefix, &STEADY).await?;
+    let world = World::start_steady(plane, prefix).await?;
     for number in 0..SECRETS {
         world.remote_secret(&format!("crowd-{number}")).await?;
     }
@@ -107,8 +107,9 @@ async fn a_refresh_costs_pages_and_wakes_whom_it_concerns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_wait_are_served_by_pages() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start(plane, "cold").await.unwrap();
+    let world = &World::start_steady(plane, "cold").await.unwrap();
     world.kill().unwrap();
+    world.clear_lease().await.unwrap();
     let mut followers = Vec::new();
     for _ in 0..COLD {
         followers.push(Follower::apply(world).await.unwrap());
@@ -139,8 +140,9 @@ async fn many_who_wait_are_served_by_pages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_names_are_found_by_one_list() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start(plane, "names").await.unwrap();
+    let world = &World::start_steady(plane, "names").await.unwrap();
     world.kill().unwrap();
+    world.clear_lease().await.unwrap();
     let mut followers = Vec::new();
     for _ in 0..NAMED {
         followers.push(Follower::apply_by_name(world).await.unwrap());
@@ -159,7 +161,7 @@ async fn many_names_are_found_by_one_list() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_remote_that_wants_to_be_left_alone_is_and_everybody_says_until_when() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start_with(plane, "patience", &STEADY).await.unwrap();
+    let world = &World::start_steady(plane, "patience").await.unwrap();
     let follower = Follower::new(world).await.unwrap();
     let action = json!({ "status": { "code": 429, "retry_after": 20 } });
     let busy = world.simulator.add_fault(&json!({ "match": {}, "action": action })).await.unwrap();
@@ -236,7 +238,7 @@ async fn an_organization_with_far_more_secrets_than_are_used_is_not_read_through
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_empties_nothing_and_is_told_by_each() {
     let plane = ControlPlane::shared().await.unwrap();
-    let world = &World::start_with(plane, "outage", &STEADY).await.unwrap();
+    let world = &World::start_steady(plane, "outage").await.unwrap();
     let (subjects, mut followers) = settled(world).await.unwrap();
     refreshed(world, RefreshMode::ByPage).await.unwrap();
     let action = json!({ "status": { "code": 503 } });
