@@ -13,6 +13,7 @@ use crate::domain::observed::{SendFailure, Sent, Side, Trouble};
 use crate::domain::outcome::{Outcome, classify, refused_for_good};
 use crate::domain::reason::Reason;
 use crate::domain::step::{Effect, Event};
+use crate::ops::events::EventKind;
 use crate::remote;
 
 use super::error::{Error, in_words, remote_trouble};
@@ -146,7 +147,7 @@ async fn create(pass: &mut Pass<'_>, intent: String) {
             message: "the request's task ended without an answer".to_owned(),
         }),
     };
-    note_outcome(pass, &intent, sent).await;
+    note_outcome(pass, &intent, sent);
 }
 
 fn failure(error: &remote::Error) -> SendFailure {
@@ -160,7 +161,7 @@ fn failure(error: &remote::Error) -> SendFailure {
     }
 }
 
-async fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
+fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
     let listed = pass.observed.seen.versions.as_ref().map_or(&[][..], |v| v.all.as_slice());
     let baseline = pass.observed.cr.status.as_ref().and_then(|s| s.create.as_ref()).map(|i| i.baseline.clone());
     let outcome = classify(&sent, listed, &baseline.unwrap_or_default());
@@ -169,7 +170,9 @@ async fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
             lock(&pass.memory).known.insert(version.id.clone());
             pass.ctx.metrics.remote_effect("create_version");
             let note = format!("created version {} ({})", version.number, version.id);
-            tell(pass, Event::normal(Reason::VersionCreated, note)).await;
+            info!(reason = Reason::VersionCreated.as_str(), "{note}");
+            let object = pass.observed.cr.object_ref(&());
+            pass.ctx.mention(object, EventKind::Normal, Reason::VersionCreated.as_str(), &note);
         }
         (Outcome::Rejected, Sent::Failed(failure)) => {
             let for_good = refused_for_good(failure);

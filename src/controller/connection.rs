@@ -454,6 +454,6 @@ async fn write_status<K: Connection>(
     api.patch_status(name, &patch::params(), &Patch::Merge(&body))
         .await
         .map_err(|e| Error::kube("writing the connection's status", e))?;
-    ctx.tell_transition(connection, &old.conditions, &new.conditions).await;
+    ctx.tell_transition(connection, &old.conditions, &new.conditions);
     Ok(())
 }

@@ -31,6 +31,7 @@ use super::connections::Connections;
 use super::gate::Gate;
 use super::index::{ConnectionKey, Index, Key};
 use super::memory::{Memories, lock};
+use super::news::{News, Told};
 use super::secrets::SecretCache;
 use super::sweep::Sweeps;
 
@@ -48,6 +49,8 @@ pub struct Ctx {
     pub metrics: Metrics,
     /// Kubernetes Events.
     pub events: Events,
+    /// Those that may wait.
+    pub news: News,
     /// Keys of digests.
     pub keyring: Keyring,
     /// The resources.
@@ -172,12 +175,7 @@ impl Ctx {
     }
 
     /// Tells people when `Ready` changed its status or reason. Work under way is not news.
-    pub async fn tell_transition<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        old: &[Condition],
-        new: &[Condition],
-    ) {
+    pub fn tell_transition<K: Resource<DynamicType = ()>>(&self, object: &K, old: &[Condition], new: &[Condition]) {
         let Some(now) = condition::get(new, kind::READY) else { return };
         let same =
             condition::get(old, kind::READY).is_some_and(|c| (&c.status, &c.reason) == (&now.status, &now.reason));
@@ -195,10 +193,18 @@ impl Ctx {
         } else {
             warn!(namespace, name, reason = now.reason, "{note}");
         }
-        self.publish(&reference, how, &now.reason, note).await;
+        self.mention(reference, how, &now.reason, note);
     }
 
-    async fn publish(&self, object: &ObjectReference, how: EventKind, reason: &str, note: &str) {
+    /// Tells people of what a status says, too, once there is nothing better to do.
+    pub fn mention(&self, object: ObjectReference, kind: EventKind, reason: &str, note: &str) {
+        let told = Told { object, kind, reason: reason.to_owned(), note: note.to_owned() };
+        if !self.news.add(told) {
+            self.metrics.event_left_out();
+        }
+    }
+
+    pub(super) async fn publish(&self, object: &ObjectReference, how: EventKind, reason: &str, note: &str) {
         if self.guard.may_act() {
             self.events.publish(object, how, reason, &action(note), note).await;
         }

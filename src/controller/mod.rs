@@ -14,6 +14,7 @@ mod guard;
 mod index;
 mod look;
 mod memory;
+mod news;
 mod pass;
 mod patch;
 mod queue;

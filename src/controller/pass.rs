@@ -467,7 +467,7 @@ impl<'a> Pass<'a> {
         let body = |meta: &ObjectMeta| patch::status(&old, wanted, meta).unwrap_or_default();
         let written = self.patch("writing the status", Some("status"), body).await?;
         let held = written.status.as_ref() == Some(wanted);
-        self.ctx.tell_transition(&written, &old.conditions, &wanted.conditions).await;
+        self.ctx.tell_transition(&written, &old.conditions, &wanted.conditions);
         self.set_cr(written, true);
         Ok(held)
     }

@@ -18,7 +18,7 @@ use crate::api::v1alpha1::{CreationPolicy, ObjectSeen, SecretVersion};
 use crate::domain::observed::{Meta, Side, TargetSight};
 use crate::domain::projection::TargetView;
 use crate::domain::reason::Reason;
-use crate::domain::step::Event;
+use crate::ops::events::EventKind;
 use crate::remote::ServedValue;
 
 use super::error::Error;
@@ -213,8 +213,9 @@ pub(super) async fn write(pass: &mut Pass<'_>, version_id: &str, policy: Creatio
             pass.observed.seen.target_written = Some(object.clone());
             pass.observed.seen.target = Some((version_id.to_owned(), TargetSight::Matches(object)));
             if created {
-                let event = Event::normal(Reason::TargetWritten, format!("wrote Secret {name}"));
-                pass.ctx.tell(&pass.observed.cr.object_ref(&()), &event).await;
+                let reason = Reason::TargetWritten.as_str();
+                let object = pass.observed.cr.object_ref(&());
+                pass.ctx.mention(object, EventKind::Normal, reason, &format!("wrote Secret {name}"));
             }
         }
         Err(kube::Error::Api(status)) if policy == CreationPolicy::Merge && status.code == 409 => {

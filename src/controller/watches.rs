@@ -38,6 +38,7 @@ use super::error::Error;
 use super::guard::{after_error, guarded};
 use super::index::{ConnectionKey, Index, Key, Links};
 use super::memory::Memories;
+use super::news::{self, News};
 use super::pass;
 use super::queue::{self, Requeue, Woken};
 use super::secrets::{Listing, SecretCache};
@@ -73,8 +74,10 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
     let (wake_namespaced, woken_namespaced) = unbounded();
     let (wake_cluster, woken_cluster) = unbounded();
     let (sweeps, begun) = Sweeps::new();
+    let (news, to_tell) = News::new();
     let ctx = Arc::new(Ctx {
         events: Events::new(client.clone(), &config.identity),
+        news,
         secrets: SecretCache::new(scope.secret_streams.len()),
         connections: Connections::new(namespaced.clone(), cluster.clone(), all_namespaces, config.endpoints.clone()),
         cluster_namespace: config.cluster_resource_namespace(&client).to_owned(),
@@ -144,6 +147,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         connection::reconcile::<ClusterAbejaConnection>,
     ));
     tasks.spawn(sweep::run(ctx.clone(), begun));
+    tasks.spawn(news::run(ctx.clone(), to_tell));
     tasks.spawn(announce_readiness(ctx.clone(), health.clone()));
     while tasks.join_next().await.is_some() {}
 }

@@ -96,6 +96,7 @@ struct Inner {
     reconcile_duration: Histograms<Kind>,
     in_flight: Family<Kind, Gauge>,
     queue_depth: Family<Kind, Gauge>,
+    events_left_out: Counter,
     errors: Family<KindError, Counter>,
     panics: Family<Kind, Counter>,
     unparsable: Family<Kind, Counter>,
@@ -145,6 +146,12 @@ impl Metrics {
             ),
             in_flight: register(registry, "reconciles_in_flight", "Reconciles under way", Family::default()),
             queue_depth: register(registry, "queue_depth", "Objects that wait for their turn", Family::default()),
+            events_left_out: register(
+                registry,
+                "events_left_out",
+                "Events that were not told, because too many waited; what they said is in a status",
+                Counter::default(),
+            ),
             errors: register(registry, "reconcile_errors", "Reconciles that failed, by why", Family::default()),
             panics: register(registry, "reconcile_panics", "Reconciles that panicked: bugs", Family::default()),
             unparsable: register(
@@ -192,6 +199,11 @@ impl Metrics {
     /// So many objects of `kind` wait for their turn.
     pub fn set_queue_depth(&self, kind: &'static str, depth: usize) {
         self.0.queue_depth.get_or_create(&Kind { kind }).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// An event was not told, because too many waited.
+    pub fn event_left_out(&self) {
+        self.0.events_left_out.inc();
     }
 
     /// A reconcile of `kind` ended: how, and after how long.
@@ -290,6 +302,7 @@ mod tests {
         metrics.reconcile_error("SecretVersion", Class::Transient, Reason::RemoteUnavailable);
         metrics.reconcile_panic("SecretVersion");
         metrics.set_queue_depth("SecretVersion", 2);
+        metrics.event_left_out();
         metrics.unparsable("SecretVersion");
         metrics.watch_error("Secret");
         metrics.set_conditions("SecretVersion", "Ready", "True", 3);
@@ -305,6 +318,7 @@ mod tests {
             "secret_version_operator_reconcile_duration_seconds_bucket{le=\"0.01\",kind=\"SecretVersion\"} 1",
             "secret_version_operator_reconciles_in_flight{kind=\"SecretVersion\"} 1",
             "secret_version_operator_queue_depth{kind=\"SecretVersion\"} 2",
+            "secret_version_operator_events_left_out_total 1",
             "secret_version_operator_reconcile_errors_total{kind=\"SecretVersion\",class=\"transient\",reason=\"RemoteUnavailable\"} 1",
             "secret_version_operator_reconcile_panics_total{kind=\"SecretVersion\"} 1",
             "secret_version_operator_unparsable_objects_total{kind=\"SecretVersion\"} 1",

@@ -10,15 +10,27 @@ use kit::binaries::Profile;
 use kit::cluster::Namespace;
 use kit::controlplane::{ControlPlane, Options};
 use kit::install::{self, Installed};
-use kit::simulator;
-use kit::{Operator, Simulator};
+use kit::{Operator, Simulator, metrics, simulator};
 use kube::api::{Api, PostParams};
+use reqwest::Method;
 use secret_version_operator::api::v1alpha1::AbejaConnection;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) const ORGANIZATION: &str = "1410000000000";
-const TOKEN: &str = "bench-token";
-const CONNECTION: &str = "remote";
+pub(crate) const TOKEN: &str = "bench-token";
+/// The name of the connection, and of the Secret with its credential.
+pub(crate) const CONNECTION: &str = "remote";
+
+/// How many secrets the remote has, and what is in each.
+#[derive(Clone, Copy)]
+pub(crate) struct Remote {
+    pub(crate) secrets: usize,
+    /// Versions that each has already.
+    pub(crate) versions: usize,
+    pub(crate) value_bytes: usize,
+    /// What it takes for each answer, in milliseconds.
+    pub(crate) latency_ms: u64,
+}
 
 /// A control plane with a remote.
 pub(crate) struct Arena {
@@ -26,27 +38,16 @@ pub(crate) struct Arena {
     pub(crate) client: kube::Client,
     pub(crate) namespace: Namespace,
     pub(crate) simulator: Arc<Simulator>,
+    pub(crate) remote: Remote,
     installed: Installed,
 }
 
 impl Arena {
-    /// A remote with so many secrets, each with one version of so many bytes, that takes so long for each answer.
-    pub(crate) async fn start(secrets: usize, value_bytes: usize, latency_ms: u64) -> Result<Self> {
+    pub(crate) async fn start(remote: Remote) -> Result<Self> {
         let plane = ControlPlane::start(Options { audit: false, ..Options::default() }).await?;
         let namespace = plane.namespace("bench").await?;
-        let value = STANDARD.encode(vec![b'v'; value_bytes]);
-        let all: Vec<_> = (0..secrets)
-            .map(|n| json!({ "id": secret_id(n), "name": format!("s-{n}"), "versions": [{ "value_base64": value }] }))
-            .collect();
-        let faults =
-            if latency_ms > 0 { json!([{ "action": { "delay": format!("{latency_ms}ms") } }]) } else { json!([]) };
-        let seed = json!({
-            "organizations": [{ "id": ORGANIZATION, "secrets": all }],
-            "credentials": [{ "name": "operator", "kind": "bearer", "token": TOKEN }],
-            "faults": faults,
-        });
         let options = simulator::Options { profile: Profile::Release, ..simulator::Options::default() };
-        let simulator = Simulator::start(plane.run_dir(), &seed.to_string(), options).await?;
+        let simulator = Simulator::start(plane.run_dir(), &seed(remote).to_string(), options).await?;
         let values = [
             format!("endpoints.allowed={{{}}}", simulator.url()),
             "endpoints.allowInsecure=true".to_owned(),
@@ -55,16 +56,21 @@ impl Arena {
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         let installed = install::chart(&plane, &namespace, &values).await?;
         let client = client(&plane).await?;
-        let arena = Self { plane, client, namespace, simulator: Arc::new(simulator), installed };
+        let arena = Self { plane, client, namespace, simulator: Arc::new(simulator), remote, installed };
         arena.connect().await?;
         Ok(arena)
     }
 
-    /// Starts the operator, as its chart would.
+    /// Starts the operator as its chart would, compiled for release.
     pub(crate) async fn operator(&self) -> Result<Operator> {
         let mut options = self.installed.operator();
         options.profile = Profile::Release;
         Operator::launch(self.plane.run_dir(), &options).await
+    }
+
+    /// Makes the remote what it was at first.
+    pub(crate) async fn reset_remote(&self) -> Result<()> {
+        self.simulator.seed(&seed(self.remote).to_string()).await
     }
 
     /// The API of a kind in the namespace.
@@ -92,29 +98,69 @@ impl Arena {
         Ok(())
     }
 
-    /// Requests that the remote had since a number, and the number that it has come to.
-    pub(crate) async fn requests_since(&self, since: u64) -> Result<(usize, u64)> {
-        let page = self.simulator.control(reqwest::Method::GET, &format!("/journal?since={since}"), None).await?;
+    /// Requests that the remote had since a number, oldest first, and the number that it has come to.
+    pub(crate) async fn requests_since(&self, since: u64) -> Result<(Vec<Value>, u64)> {
+        let mut page = self.simulator.control(Method::GET, &format!("/journal?since={since}"), None).await?;
         let last = page["last_seq"].as_u64().context("a journal without number")?;
-        Ok((usize::try_from(last.saturating_sub(since))?, last))
+        let Value::Array(entries) = page["entries"].take() else { anyhow::bail!("a journal without entries") };
+        Ok((entries, last))
     }
+
+    /// The number of the last request that the remote had.
+    pub(crate) async fn last_request(&self) -> Result<u64> {
+        let page = self.simulator.control(Method::GET, &format!("/journal?since={}", u64::MAX), None).await?;
+        page["last_seq"].as_u64().context("a journal without number")
+    }
+
+    /// What the apiserver has counted since its start.
+    pub(crate) async fn counts(&self) -> Result<Counts> {
+        let page = self.plane.metrics().await?;
+        let sum = |resource: &str, subresource: &str, verb: &str| {
+            let labels = [("resource", resource), ("subresource", subresource), ("verb", verb)];
+            metrics::sum(&page, "apiserver_request_total", &labels)
+        };
+        let reads = sum("secretversions", "", "GET") + sum("secrets", "", "GET");
+        let writes = [
+            ("secretversions", "", "PATCH"),
+            ("secretversions", "status", "PATCH"),
+            ("secrets", "", "POST"),
+            ("secrets", "", "PATCH"),
+        ];
+        Ok(Counts { reads, writes: writes.iter().map(|(what, part, verb)| sum(what, part, verb)).sum() })
+    }
+}
+
+/// Requests for resources and Secrets: one object at a time, without watches, lists, and what the loader itself sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) reads: f64,
+    pub(crate) writes: f64,
+}
+
+impl Counts {
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { reads: self.reads - before.reads, writes: self.writes - before.writes }
+    }
+}
+
+fn seed(remote: Remote) -> Value {
+    let value = STANDARD.encode(vec![b'v'; remote.value_bytes]);
+    let versions: Vec<Value> = vec![json!({ "value_base64": value }); remote.versions];
+    let all: Vec<Value> = (0..remote.secrets)
+        .map(|n| json!({ "id": secret_id(n), "name": format!("s-{n}"), "versions": versions }))
+        .collect();
+    let delay = json!({ "at": "before_commit", "duration": format!("{}ms", remote.latency_ms) });
+    let slow = json!([{ "action": { "delay": delay } }]);
+    json!({
+        "organizations": [{ "id": ORGANIZATION, "secrets": all }],
+        "credentials": [{ "name": "operator", "kind": "bearer", "token": TOKEN }],
+        "faults": if remote.latency_ms > 0 { slow } else { json!([]) },
+    })
 }
 
 /// The id of the n-th remote secret.
 pub(crate) fn secret_id(n: usize) -> String {
     format!("{}", 2_000_000_000_000_u64 + n as u64)
-}
-
-/// A resource that follows the newest version of the n-th remote secret.
-pub(crate) fn observed(n: usize) -> serde_json::Value {
-    json!({
-        "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": format!("sv-{n}") },
-        "spec": {
-            "connectionRef": { "kind": "AbejaConnection", "name": CONNECTION },
-            "remoteRef": { "secretId": secret_id(n) },
-            "versionRef": { "latest": "Active" },
-        },
-    })
 }
 
 async fn client(plane: &ControlPlane) -> Result<kube::Client> {

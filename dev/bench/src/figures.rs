@@ -1,0 +1,103 @@
+//! Figures, each measured several times, and the page of them that is kept beside the plots.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// What was measured of one case, round by round, by name of the figure.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Case {
+    /// What was asked for, in words.
+    pub(crate) what: String,
+    /// How many resources.
+    pub(crate) resources: usize,
+    /// Every figure, round by round. Its name ends with its unit.
+    pub(crate) figures: BTreeMap<String, Vec<f64>>,
+}
+
+impl Case {
+    pub(crate) fn new(what: impl Into<String>, resources: usize) -> Self {
+        Self { what: what.into(), resources, figures: BTreeMap::new() }
+    }
+
+    /// Notes a figure of one more round.
+    pub(crate) fn note(&mut self, name: &str, value: f64) {
+        self.figures.entry(name.to_owned()).or_default().push(value);
+    }
+
+    /// Median, least and most of a figure.
+    pub(crate) fn spread(&self, name: &str) -> Option<(f64, f64, f64)> {
+        let mut all = self.figures.get(name)?.clone();
+        all.sort_by(f64::total_cmp);
+        Some((all[all.len() / 2], *all.first()?, *all.last()?))
+    }
+
+    /// The case as rows of text.
+    pub(crate) fn print(&self) {
+        println!("\n{} ({} resources)", self.what, self.resources);
+        for name in self.figures.keys() {
+            if let Some((median, least, most)) = self.spread(name) {
+                println!("  {name:44} {median:>12.2}   ({least:.2} to {most:.2})");
+            }
+        }
+    }
+}
+
+/// All cases of one scenario, and where they were measured.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Page {
+    machine: BTreeMap<String, String>,
+    pub(crate) cases: Vec<Case>,
+}
+
+impl Page {
+    /// The page of a scenario as it was kept, without cases that are measured anew.
+    pub(crate) fn open(scenario: &str) -> Result<Self> {
+        let kept = fs::read_to_string(file(scenario, "json")).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let cases = kept.map(|page: Self| page.cases).unwrap_or_default();
+        Ok(Self { machine: machine()?, cases })
+    }
+
+    /// Adds a case, in place of the one of that name and size, prints it, and keeps the page.
+    pub(crate) fn add(&mut self, scenario: &str, case: Case) -> Result<()> {
+        case.print();
+        self.cases.retain(|old| (&old.what, old.resources) != (&case.what, case.resources));
+        self.cases.push(case);
+        self.cases.sort_by(|a, b| (&a.what, a.resources).cmp(&(&b.what, b.resources)));
+        let path = file(scenario, "json");
+        fs::create_dir_all(path.parent().context("a file without folder")?)?;
+        fs::write(&path, serde_json::to_string_pretty(self)? + "\n")?;
+        Ok(())
+    }
+}
+
+/// A file of a scenario.
+pub(crate) fn file(scenario: &str, extension: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/benchmarks/{scenario}.{extension}"))
+}
+
+fn machine() -> Result<BTreeMap<String, String>> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("benchmarks need Linux")?;
+    let field = |name: &str| {
+        let line = cpuinfo.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':')).map_or("unknown", |(_, value)| value.trim()).to_owned()
+    };
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let kib: u64 = memory.split_whitespace().nth(1).and_then(|n| n.parse().ok()).context("no memory")?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok([
+        ("processor", field("model name")),
+        ("cores", thread::available_parallelism()?.to_string()),
+        ("memory", format!("{} GiB", kib / (1024 * 1024))),
+        ("kernel", format!("Linux {}", kernel.trim())),
+        (
+            "runs beside it",
+            "etcd, kube-apiserver, kube-controller-manager, the simulated remote, and the loader".to_owned(),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into())
+}
