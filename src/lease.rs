@@ -1,10 +1,12 @@
-//! Leader election on a `coordination.k8s.io` Lease: at most one process acts.
+//! Leader election on a `coordination.k8s.io` Lease: at most one process acts, or one for each shard.
 //!
 //! - [`decide`](fn@decide) is the rule, pure: what to do about the record that was seen.
 //! - Expiry is counted on this process's monotonic clock from when the record was last seen to change, as client-go does,
 //!   so no clock of another machine matters. (A machine that is suspended as a whole stops this clock; the protocol of
 //!   creating versions does not rest on the Lease alone.)
 //! - Every write carries the `resourceVersion` that was seen. A conflict means that somebody else wrote: look again.
+//! - Where the work is divided ([`Part`]), the Lease is held by all shards of one division together, and each shard has one of its
+//!   own beside it. Who acts holds both, so processes of two divisions never act at once.
 //! - A leader that could not renew until its deadline has lost, for good: [`Guard::may_act`] is never true again, and the
 //!   process exits.
 //!
@@ -15,6 +17,7 @@
 
 mod decide;
 mod elect;
+mod election;
 mod record;
 mod term;
 
@@ -22,6 +25,7 @@ use std::time::Duration;
 
 pub use decide::{Candidate, Decision, Seen, decide};
 pub use elect::{Held, Lease, Status};
+pub use election::{Election, Part};
 pub use term::Guard;
 
 /// The times of leader election: `lease_duration > renew_deadline > retry_period > 0`, the first in whole seconds.

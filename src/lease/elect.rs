@@ -1,4 +1,6 @@
 //! The candidate: watches the record, takes it, keeps it, gives it up. Decides nothing by itself.
+//!
+//! A Lease is held by one process, or shared: then its holder is a group, every member renews it, and who leaves lets it be.
 
 use k8s_openapi::api::coordination::v1::Lease as LeaseObject;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -39,6 +41,8 @@ pub struct Lease {
     seen: Option<Seen>,
     host: SharedHost,
     status: watch::Sender<Status>,
+    /// Whether the identity is that of a group, each member of which holds the Lease.
+    shared: bool,
 }
 
 /// A Lease that is held. Renewed in the background until it is released, lost or dropped; a dropped one runs out.
@@ -47,6 +51,8 @@ pub struct Held {
     guard: Guard,
     keeper: JoinHandle<Option<Lease>>,
     stop: DropGuard,
+    /// The group's, without which this one gives no right to act.
+    group: Option<Box<Held>>,
 }
 
 /// Why a call to the apiserver brought nothing.
@@ -83,7 +89,18 @@ impl Lease {
     /// other process, earlier ones of the same pod included.
     pub fn new(client: kube::Client, config: LeaseConfig, identity: String, host: SharedHost) -> Self {
         let api = Api::namespaced(client, &config.namespace);
-        Self { api, config, identity, current: None, seen: None, host, status: watch::Sender::new(Status::Unknown) }
+        let status = watch::Sender::new(Status::Unknown);
+        Self { api, config, identity, current: None, seen: None, host, status, shared: false }
+    }
+
+    /// The same, held by a group: `identity` is the group's. To hold it is not to lead yet, and is not told as that.
+    pub(super) fn shared(self) -> Self {
+        Self { shared: true, ..self }
+    }
+
+    /// The same, where several Leases make up one standing.
+    pub(super) fn telling(self, status: watch::Sender<Status>) -> Self {
+        Self { status, ..self }
     }
 
     /// Where the election stands, now and from now on.
@@ -112,6 +129,8 @@ impl Lease {
                     complaint = None;
                     pause.min(retry)
                 }
+                // Another member was faster, which says nothing against this one.
+                Err(CallError::Conflict) if self.shared => std::time::Duration::ZERO,
                 Err(error) => {
                     // Said once: it is tried every few seconds.
                     let text = error.to_string();
@@ -152,18 +171,20 @@ impl Lease {
     }
 
     fn hold(self, deadline: Instant) -> Held {
-        self.tell(Status::Leading);
+        if !self.shared {
+            self.tell(Status::Leading);
+        }
         let (term, guard) = TermKeeper::begin(deadline);
         let stop = CancellationToken::new();
         let keeper = tokio::spawn(self.keep(term, stop.clone()));
-        Held { guard, keeper, stop: stop.drop_guard() }
+        Held { guard, keeper, stop: stop.drop_guard(), group: None }
     }
 
     /// Renews until told to stop: then the Lease, still held, comes back. `None`: it was lost.
     async fn keep(mut self, term: TermKeeper, stop: CancellationToken) -> Option<Self> {
         let retry = self.config.timing.retry_period;
-        // Whether a write of ours had no clear answer, so that the record must be read again.
-        let mut doubt = false;
+        // Whether the record must be read again: a write of ours had no clear answer, or others write it too.
+        let mut doubt = self.shared;
         let mut pause = retry;
         let reason = loop {
             // A renewal under way is never cut off here: what it wrote would be unknown to the release.
@@ -211,7 +232,7 @@ impl Lease {
         }
         *doubt = true;
         self.write_held().await?;
-        *doubt = false;
+        *doubt = self.shared;
         Ok(true)
     }
 
@@ -233,7 +254,8 @@ impl Lease {
 
     async fn write_held(&mut self) -> Result<(), CallError> {
         let previous = self.current.as_ref().and_then(|object| object.spec.as_ref());
-        let spec = record::held(previous, &self.identity, &self.config.timing, self.host.now());
+        let now = if self.shared { record::later(previous, self.host.now()) } else { self.host.now() };
+        let spec = record::held(previous, &self.identity, &self.config.timing, now);
         let object = match &self.current {
             Some(current) => LeaseObject { spec: Some(spec), ..current.clone() },
             None => LeaseObject {
@@ -310,9 +332,17 @@ impl Held {
         self.guard.clone()
     }
 
+    /// The same, good for as long as the group holds its Lease, too.
+    pub(super) fn within(self, group: Self) -> Self {
+        let guard = self.guard.and(&group.guard);
+        Self { guard, group: Some(Box::new(group)), ..self }
+    }
+
     /// Stops acting and clears the holder, so that the next leader need not wait. Only to be called once nothing acts any
-    /// more: after draining. Does nothing to a Lease that was lost.
+    /// more: after draining. Does nothing to a Lease that was lost, nor to a group's: the others hold it still, and the last one's runs
+    /// out.
     pub async fn release(self) {
+        drop(self.group);
         drop(self.stop);
         // A keeper that panicked has let the term run out; so does the Lease.
         if let Ok(Some(lease)) = self.keeper.await {

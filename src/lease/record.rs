@@ -1,5 +1,7 @@
 //! The records that are written, as client-go writes them, so that its tools read them.
 
+use std::time::Duration;
+
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -23,6 +25,15 @@ pub(super) fn held(previous: Option<&LeaseSpec>, identity: &str, timing: &Timing
     record
 }
 
+/// The time to renew a record with that others renew, too: later than the one in it, whatever their clocks say. So no two records
+/// of one hold are alike, and who waits for it to expire takes none for an earlier one.
+pub(super) fn later(previous: Option<&LeaseSpec>, now: Timestamp) -> Timestamp {
+    let renewed = previous.and_then(|record| record.renew_time.as_ref()).map(|time| time.0);
+    // What is written ends at microseconds.
+    let next = renewed.and_then(|time| time.checked_add(Duration::from_micros(1)).ok());
+    next.map_or(now, |next| next.max(now))
+}
+
 /// The record that says: nobody holds it, take it at once.
 pub(super) fn released(previous: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
@@ -37,8 +48,6 @@ pub(super) fn released(previous: &LeaseSpec, now: Timestamp) -> LeaseSpec {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const TIMING: Timing = Timing {
@@ -77,6 +86,20 @@ mod tests {
         assert_eq!(taken.acquire_time, Some(MicroTime(time(7))));
         assert_eq!(taken.lease_duration_seconds, Some(15));
         assert_eq!(taken.lease_transitions, Some(1));
+    }
+
+    #[test]
+    fn no_renewal_is_like_an_earlier_one_whatever_the_clocks_say() {
+        assert_eq!(later(None, time(1)), time(1));
+        let mut record = held(None, "2 shards", &TIMING, time(100));
+        for clock in [101, 101, 50, 99, 101, 200] {
+            let next = held(Some(&record), "2 shards", &TIMING, later(Some(&record), time(clock)));
+            let micros = |record: &LeaseSpec| record.renew_time.as_ref().unwrap().0.as_microsecond();
+            assert!(micros(&next) > micros(&record), "at {clock}");
+            assert_eq!((next.lease_transitions, &next.acquire_time), (Some(0), &record.acquire_time));
+            record = next;
+        }
+        assert_eq!(record.renew_time, Some(MicroTime(time(200))));
     }
 
     #[test]

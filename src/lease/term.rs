@@ -21,12 +21,16 @@ pub(super) struct TermKeeper(watch::Sender<Term>);
 
 /// Tells whether this process may act. Cheap to clone and to ask: ask before every call that has an effect.
 #[derive(Clone, Debug)]
-pub struct Guard(watch::Receiver<Term>);
+pub struct Guard {
+    term: watch::Receiver<Term>,
+    /// Another term, outside of which this one counts for nothing.
+    within: Option<watch::Receiver<Term>>,
+}
 
 impl TermKeeper {
     pub(super) fn begin(deadline: Instant) -> (Self, Guard) {
         let (sender, receiver) = watch::channel(Term { deadline, over: false });
-        (Self(sender), Guard(receiver))
+        (Self(sender), Guard { term: receiver, within: None })
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -55,30 +59,55 @@ impl Guard {
     /// Whether a call may begin now: before the deadline of the last renewal, and neither lost nor released.
     /// Once false, false for ever.
     pub fn may_act(&self) -> bool {
-        self.0.borrow().holds(Instant::now())
+        let now = Instant::now();
+        self.terms().all(|term| term.borrow().holds(now))
     }
 
     /// Until when this process may act if no renewal succeeds any more.
     pub fn deadline(&self) -> Instant {
-        self.0.borrow().deadline
+        let own = self.term.borrow().deadline;
+        self.within.as_ref().map_or(own, |term| own.min(term.borrow().deadline))
     }
 
     /// Ends when [`Self::may_act`] has become false, be it by loss or by release.
     pub async fn lost(&self) {
-        let mut term = self.0.clone();
-        loop {
-            let current = *term.borrow_and_update();
-            if !current.holds(Instant::now()) {
-                return;
+        let outer = async {
+            match &self.within {
+                Some(term) => over(term.clone()).await,
+                None => std::future::pending().await,
             }
-            tokio::select! {
-                biased;
-                changed = term.changed() => if changed.is_err() {
-                    // Nobody is left to extend it.
-                    sleep_until(current.deadline).await;
-                },
-                () = sleep_until(current.deadline) => {}
-            }
+        };
+        tokio::select! {
+            biased;
+            () = over(self.term.clone()) => {}
+            () = outer => {}
+        }
+    }
+
+    /// A guard that holds while both do.
+    pub(super) fn and(&self, outer: &Self) -> Self {
+        Self { term: self.term.clone(), within: Some(outer.term.clone()) }
+    }
+
+    fn terms(&self) -> impl Iterator<Item = &watch::Receiver<Term>> {
+        [&self.term].into_iter().chain(&self.within)
+    }
+}
+
+/// Ends with the term.
+async fn over(mut term: watch::Receiver<Term>) {
+    loop {
+        let current = *term.borrow_and_update();
+        if !current.holds(Instant::now()) {
+            return;
+        }
+        tokio::select! {
+            biased;
+            changed = term.changed() => if changed.is_err() {
+                // Nobody is left to extend it.
+                sleep_until(current.deadline).await;
+            },
+            () = sleep_until(current.deadline) => {}
         }
     }
 }
@@ -143,5 +172,24 @@ mod tests {
         assert!(guard.may_act());
         assert!(timeout(Duration::from_secs(9), guard.lost()).await.is_err());
         assert!(timeout(Duration::from_secs(2), guard.lost()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_within_another_ends_with_the_first_of_them() {
+        for outer_ends in [false, true] {
+            let ((keeper, own), (outer_keeper, outer)) = (TermKeeper::begin(after(10)), TermKeeper::begin(after(7)));
+            let guard = own.and(&outer);
+            assert_eq!(guard.deadline(), after(7));
+            assert!(outer_keeper.extend(after(20)));
+            assert_eq!(guard.deadline(), after(10));
+            assert!(guard.may_act() && guard.lost().now_or_never().is_none());
+            if outer_ends {
+                outer_keeper.end()
+            } else {
+                keeper.end()
+            }
+            assert!(!guard.may_act() && guard.lost().now_or_never().is_some());
+            assert_eq!((own.may_act(), outer.may_act()), (outer_ends, !outer_ends));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Elections on the paused clock, against an apiserver that is a function.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::host::Machine;
+
+mod shards;
 
 const TIMING: Timing = Timing {
     lease_duration: Duration::from_secs(15),
@@ -40,7 +43,7 @@ enum Fault {
 
 #[derive(Debug, Default)]
 struct World {
-    lease: Option<Value>,
+    leases: BTreeMap<String, Value>,
     version: u64,
     calls: Vec<Method>,
 }
@@ -50,13 +53,18 @@ impl World {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         object["metadata"]["uid"] = json!("lease-uid");
-        self.lease = Some(object.clone());
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        self.leases.insert(name, object.clone());
         (200, object)
     }
 
-    fn answer(&mut self, method: &Method, body: &[u8]) -> (u16, Value) {
+    fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
         let sent = || serde_json::from_slice::<Value>(body).unwrap();
-        match (method, &self.lease) {
+        let name = match *method {
+            Method::POST => sent()["metadata"]["name"].as_str().unwrap().to_owned(),
+            _ => path.rsplit('/').next().unwrap().to_owned(),
+        };
+        match (method, self.leases.get(&name)) {
             (&Method::GET, Some(lease)) => (200, lease.clone()),
             (&Method::POST, Some(_)) => (409, failure(409, "AlreadyExists")),
             (&Method::POST, None) => self.write(sent()),
@@ -78,6 +86,10 @@ fn failure(code: u16, reason: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason})
 }
 
+fn config() -> LeaseConfig {
+    LeaseConfig { namespace: "ns".to_owned(), name: "operator".to_owned(), timing: TIMING }
+}
+
 /// An apiserver that several candidates may share.
 #[derive(Clone, Default)]
 struct Apiserver {
@@ -96,9 +108,9 @@ impl Apiserver {
         let service = tower::service_fn(move |request: Request<Body>| {
             let apiserver = apiserver.clone();
             async move {
-                let method = request.method().clone();
+                let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                 let body = request.into_body().collect_bytes().await?;
-                let (code, value) = apiserver.answer(method, body.to_vec()).await;
+                let (code, value) = apiserver.answer(method, path, body.to_vec()).await;
                 let body = Body::from(serde_json::to_vec(&value)?);
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::builder().status(code).body(body)?)
             }
@@ -106,12 +118,12 @@ impl Apiserver {
         kube::Client::new(service, "default")
     }
 
-    async fn answer(&self, method: Method, body: Vec<u8>) -> (u16, Value) {
+    async fn answer(&self, method: Method, path: String, body: Vec<u8>) -> (u16, Value) {
         let fault = *self.fault.lock().unwrap();
         let read = method == Method::GET;
         let world = Arc::clone(&self.world);
         world.lock().unwrap().calls.push(method.clone());
-        let act = move || world.lock().unwrap().answer(&method, &body);
+        let act = move || world.lock().unwrap().answer(&method, &path, &body);
         match fault {
             Fault::None => act(),
             Fault::Fail => (500, failure(500, "InternalError")),
@@ -135,8 +147,16 @@ impl Apiserver {
     }
 
     fn candidate(&self, identity: &str) -> Lease {
-        let config = LeaseConfig { namespace: "ns".to_owned(), name: "operator".to_owned(), timing: TIMING };
-        Lease::new(self.client(), config, identity.to_owned(), Machine::shared())
+        Lease::new(self.client(), config(), identity.to_owned(), Machine::shared())
+    }
+
+    /// Stands for all of the work, or for a shard of it.
+    fn stands_for(&self, part: Option<Part>, identity: &str) -> Election {
+        Election::new(self.client(), config(), part, identity.to_owned(), Machine::shared())
+    }
+
+    async fn acquires(&self, part: Option<Part>, identity: &str) -> Held {
+        self.stands_for(part, identity).acquire(&CancellationToken::new()).await.unwrap()
     }
 
     async fn leader(&self, identity: &str) -> Held {
@@ -148,13 +168,17 @@ impl Apiserver {
     }
 
     fn spec(&self) -> Value {
-        self.world.lock().unwrap().lease.as_ref().map_or(Value::Null, |lease| lease["spec"].clone())
+        self.spec_of("operator")
+    }
+
+    fn spec_of(&self, name: &str) -> Value {
+        self.world.lock().unwrap().leases.get(name).map_or(Value::Null, |lease| lease["spec"].clone())
     }
 
     /// Changes the stored object as another client would.
     fn edit(&self, edit: impl FnOnce(&mut Value)) {
         let mut world = self.world.lock().unwrap();
-        let mut lease = world.lease.clone().unwrap();
+        let mut lease = world.leases["operator"].clone();
         edit(&mut lease);
         world.write(lease);
     }
@@ -287,7 +311,7 @@ async fn a_conflict_is_looked_into_at_once() {
     apiserver.edit(|lease| lease["metadata"]["labels"] = json!({"team": "x"}));
     pass(60).await;
     assert!(held.guard().may_act());
-    assert_eq!(apiserver.world.lock().unwrap().lease.as_ref().unwrap()["metadata"]["labels"]["team"], "x");
+    assert_eq!(apiserver.world.lock().unwrap().leases["operator"]["metadata"]["labels"]["team"], "x");
     // A takeover by force ends the term at the next try, long before the deadline.
     apiserver.edit(|lease| lease["spec"]["holderIdentity"] = json!("b"));
     let begun = Instant::now();
@@ -304,7 +328,7 @@ async fn a_deleted_lease_is_lost_and_not_taken_before_its_time() {
     let (candidate, shutdown) = (apiserver.candidate("b"), CancellationToken::new());
     let waiting = tokio::spawn(async move { candidate.acquire(&shutdown).await });
     pass(21).await;
-    apiserver.world.lock().unwrap().lease = None;
+    apiserver.world.lock().unwrap().leases.clear();
     let deleted = Instant::now();
     old.guard().lost().await;
     assert!(deleted.elapsed() <= TIMING.retry_period);
@@ -427,10 +451,10 @@ struct Process {
 }
 
 impl Process {
-    fn start(network: Apiserver, identity: &str) -> Self {
+    fn start(network: Apiserver, part: Option<Part>, identity: &str) -> Self {
         let (sender, guard) = watch::channel(None);
         let shutdown = CancellationToken::new();
-        let (candidate, token) = (network.candidate(identity), shutdown.clone());
+        let (candidate, token) = (network.stands_for(part, identity), shutdown.clone());
         let task = tokio::spawn(async move {
             let Some(held) = candidate.acquire(&token).await else { return };
             sender.send_replace(Some(held.guard()));
@@ -454,7 +478,7 @@ async fn play(turns: Vec<(u64, Turn)>) {
     let mut started = 0;
     let mut start = |network: Apiserver| {
         started += 1;
-        Process::start(network, &format!("process-{started}"))
+        Process::start(network, None, &format!("process-{started}"))
     };
     let mut processes: Vec<Process> = (0..PROCESSES).map(|_| start(apiserver.over_another_network())).collect();
     let mut leaving: Vec<Process> = Vec::new();
