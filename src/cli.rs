@@ -197,6 +197,13 @@ pub struct WorkArgs {
         value_parser = duration
     )]
     pub default_refresh_interval: Duration,
+
+    /// Which part of the remote secrets this process looks after: I of N, counted from 0 [default: 0/1, all of them]
+    ///
+    /// For when one process is not enough; a remote's limit usually comes first. Each of 0/N to N-1/N must run, with a
+    /// Lease of its own. Those of another N wait until none of these runs.
+    #[arg(long, env = "SVO_SHARD", value_name = "I/N")]
+    pub shard: Option<String>,
 }
 
 /// What the people who run it see.
@@ -254,7 +261,7 @@ mod tests {
             assert_eq!(env.and_then(|e| e.to_str()), Some(expected.as_str()), "--{long}");
             seen += 1;
         }
-        assert!(seen >= 19, "{seen}");
+        assert!(seen >= 20, "{seen}");
     }
 
     #[test]

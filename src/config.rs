@@ -19,7 +19,8 @@ pub use error::ConfigError;
 
 use crate::cli::{ElectionArgs, LogFormat, RunArgs};
 use crate::domain::refresh;
-use crate::lease::Timing;
+use crate::domain::shard::Shard;
+use crate::lease::{Part, Timing};
 
 /// Bounds of a watch's time. Shorter ones would cost more than they find; longer ones the apiserver ends by itself.
 pub const WATCH_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
@@ -55,6 +56,8 @@ pub struct Config {
     pub max_concurrent_reconciles: NonZeroU16,
     /// Refresh interval of a resource without one, within [`refresh::INTERVAL`].
     pub default_refresh_interval: Duration,
+    /// Which remote secrets this process looks after.
+    pub shard: Shard,
     /// Where metrics are served.
     pub metrics_address: BindAddress,
     /// Where probes are served.
@@ -83,6 +86,8 @@ pub struct Election {
     pub name: String,
     /// Lease duration, renew deadline and retry period.
     pub timing: Timing,
+    /// The shard that is stood for. Absent: the work is not divided.
+    pub part: Option<Part>,
 }
 
 /// What is logged, and how it looks.
@@ -138,6 +143,10 @@ impl Config {
         if remote.remote_settle_time > MAX_SETTLE_TIME {
             return Err(ConfigError::SettleTime(remote.remote_settle_time));
         }
+        let shard = match given(work.shard) {
+            Some(text) => text.parse().map_err(|error| ConfigError::Shard(text, error))?,
+            None => Shard::WHOLE,
+        };
         Ok(Self {
             cluster: ClusterAccess {
                 kubeconfig: cluster.kubeconfig.filter(|path| !path.as_os_str().is_empty()),
@@ -150,10 +159,11 @@ impl Config {
             watch_timeout: cluster.watch_timeout,
             endpoints: endpoints(&remote.allow_endpoints, remote.allow_insecure_endpoints)?,
             remote_settle_time: remote.remote_settle_time,
-            election: self::election(election)?,
+            election: self::election(election, shard)?,
             max_concurrent_reconciles: NonZeroU16::new(work.max_concurrent_reconciles)
                 .ok_or(ConfigError::NoConcurrency)?,
             default_refresh_interval: work.default_refresh_interval,
+            shard,
             metrics_address: address("--metrics-bind-address", operations.metrics_bind_address)?,
             health_address: address("--health-probe-bind-address", operations.health_probe_bind_address)?,
             log: LogConfig {
@@ -217,7 +227,12 @@ fn endpoints(urls: &[String], allow_insecure: bool) -> Result<AllowedEndpoints, 
     if allowed.is_empty() { Err(ConfigError::NoEndpoint) } else { Ok(AllowedEndpoints::new(allowed, allow_insecure)) }
 }
 
-fn election(args: ElectionArgs) -> Result<Election, ConfigError> {
+/// What this shard is to leader election. Nothing where the work is not divided.
+fn part(shard: Shard) -> Option<Part> {
+    (!shard.is_whole()).then_some(Part { index: shard.index(), of: shard.of() })
+}
+
+fn election(args: ElectionArgs, shard: Shard) -> Result<Election, ConfigError> {
     let timing = Timing {
         lease_duration: args.leader_elect_lease_duration,
         renew_deadline: args.leader_elect_renew_deadline,
@@ -231,13 +246,15 @@ fn election(args: ElectionArgs) -> Result<Election, ConfigError> {
     if !ordered || timing.retry_period.is_zero() {
         return Err(ConfigError::ElectionOrder(timing));
     }
-    if !names::is_subdomain(&args.leader_elect_resource_name) {
+    let longest = part(shard).map(|part| part.lease_name(&args.leader_elect_resource_name));
+    if !names::is_subdomain(longest.as_ref().unwrap_or(&args.leader_elect_resource_name)) {
         return Err(ConfigError::LeaseName(args.leader_elect_resource_name));
     }
     Ok(Election {
         namespace: namespace("--leader-elect-resource-namespace", args.leader_elect_resource_namespace)?,
         name: args.leader_elect_resource_name,
         timing,
+        part: part(shard),
     })
 }
 

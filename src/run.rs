@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::controller::{self, Setup};
 use crate::host::{Machine, SharedHost};
-use crate::lease::{self, Lease, LeaseConfig, Status};
+use crate::lease::{self, Election, LeaseConfig, Status};
 use crate::ops::health::{Health, Role, Servers};
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
@@ -37,7 +37,8 @@ const LATE: Duration = Duration::from_secs(3);
 /// Runs the operator until it is told to stop, or may not act any more.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let log_level = telemetry::init(&config.log)?;
-    info!(version = env!("CARGO_PKG_VERSION"), identity = config.identity, "starting");
+    let shard = (!config.shard.is_whole()).then(|| config.shard.to_string());
+    info!(version = env!("CARGO_PKG_VERSION"), identity = config.identity, shard, "starting");
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
 
@@ -94,9 +95,10 @@ pub async fn lead(process: Process, shutdown: &CancellationToken) -> anyhow::Res
         name: config.election.name.clone(),
         timing: config.election.timing,
     };
-    let lease = Lease::new(lease_client, lease_config, config.identity.clone(), host.clone());
-    tokio::spawn(follow(lease.status(), health.clone(), metrics.clone()));
-    let Some(held) = lease.acquire(shutdown).await else { return Ok(()) };
+    let (part, identity) = (config.election.part, config.identity.clone());
+    let election = Election::new(lease_client, lease_config, part, identity, host.clone());
+    tokio::spawn(follow(election.status(), health.clone(), metrics.clone()));
+    let Some(held) = election.acquire(shutdown).await else { return Ok(()) };
 
     let guard = held.guard();
     let keyring = tokio::select! {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{BindAddressError, EndpointError};
+use crate::domain::shard::NoShard;
 use crate::lease::Timing;
 
 /// Why the command line cannot be run with. Each message says what to write instead.
@@ -22,7 +23,7 @@ pub enum ConfigError {
     /// Not an object's name.
     #[error(
         "--leader-elect-resource-name: {0:?} is not the name of a Lease: write at most 253 of a-z, 0-9, '-' and '.', \
-         each part beginning and ending with a letter or digit"
+         each part beginning and ending with a letter or digit; a shard's number is added to it"
     )]
     LeaseName(String),
     /// An endpoint that may not be allowed. The text is left out: it might hold a password.
@@ -60,6 +61,9 @@ pub enum ConfigError {
     /// Nothing would ever run.
     #[error("--max-concurrent-reconciles: 0 would work on nothing: write 1 or more (the default is 16)")]
     NoConcurrency,
+    /// Not a shard.
+    #[error("--shard: {0:?} {1}")]
+    Shard(String, NoShard),
     /// Not an address.
     #[error("{flag}: {value:?} {error}")]
     Address {

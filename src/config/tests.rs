@@ -45,8 +45,10 @@ fn defaults() {
                 renew_deadline: Duration::from_secs(10),
                 retry_period: Duration::from_secs(2),
             },
+            part: None,
         }
     );
+    assert_eq!(config.shard, Shard::WHOLE);
 }
 
 #[test]
@@ -72,6 +74,8 @@ fn refused_with_the_flag_and_what_to_write() {
         (&["--remote-settle-time=61m"], "--remote-settle-time", "1h"),
         (&["--default-refresh-interval=4s"], "--default-refresh-interval", "5s and 720h"),
         (&["--default-refresh-interval=721h"], "--default-refresh-interval", "5s and 720h"),
+        (&["--shard=2/2"], "--shard", "I from 0 to N-1"),
+        (&["--shard=1"], "--shard", "write I/N"),
         (&["--max-concurrent-reconciles=0"], "--max-concurrent-reconciles", "16"),
         (&["--metrics-bind-address=8080"], "--metrics-bind-address", ":PORT"),
         (&["--health-probe-bind-address=localhost:1"], "--health-probe-bind-address", ":PORT"),

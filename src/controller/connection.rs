@@ -1,4 +1,7 @@
 //! Reconciles connections: reads credential and certificates, keeps the shared client, the finalizer and the status.
+//!
+//! Each shard makes its own client. One of them speaks for the connection: it asks the remote what it says to the credential, and
+//! writes.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -116,6 +119,7 @@ pub(super) async fn reconcile<K: Connection>(
 
 /// One pass over a connection.
 async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -> Result<Requeue, Error> {
+    let speaks = ctx.shard.speaks_for(K::NAME, &key.key.to_string());
     let users = Users::of(ctx, &key);
     let deleting = connection.meta().deletion_timestamp.is_some();
     let held = connection.meta().finalizers.iter().flatten().any(|f| f == FINALIZER);
@@ -133,7 +137,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     };
     let known = same.filter(|e| e.refused.is_none());
     let refused = match (&client, &problem, known) {
-        (Some(client), None, None) => refusal(client, &connection.settings().organization_id).await,
+        (Some(client), None, None) if speaks => refusal(client, &connection.settings().organization_id).await,
         _ => None,
     };
 
@@ -141,7 +145,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     let idle_since = (held && !needs.is_needed())
         .then(|| old.as_ref().and_then(|entry| entry.idle_since).unwrap_or_else(Instant::now));
     needs.idle = idle_since.map(|since| since.elapsed()).unwrap_or_default();
-    let change = needs.finalizer();
+    let change = if speaks { needs.finalizer() } else { Finalizer::Keep };
     match change {
         Finalizer::Add => set_finalizer(ctx, &mut connection, true).await?,
         Finalizer::Remove => set_finalizer(ctx, &mut connection, false).await?,
@@ -173,7 +177,9 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     if gone {
         return Ok(Requeue::OnChange);
     }
-    write_status(ctx, &key, &connection, shown, deleting, &users, budget.clone()).await?;
+    if speaks {
+        write_status(ctx, &key, &connection, shown, deleting, &users, budget.clone()).await?;
+    }
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
     let next = match (healthy, watched_ca || standing.met) {
         (false, _) => retry,
@@ -273,7 +279,7 @@ async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> 
         }
     };
     let seconds = spec.timeout_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(30);
-    let limiter = ctx.connections.limiter(&url, &spec.organization_id, spec.rate_limit.as_ref());
+    let limiter = ctx.connections.limiter(&url, &spec.organization_id, spec.rate_limit.as_ref(), ctx.shard);
     loaded.material = Ok(remote::ClientConfig {
         url,
         limiter,

@@ -19,6 +19,7 @@ use crate::api::v1alpha1::{
 use crate::config::AllowedEndpoints;
 use crate::domain::observed::{Access, Link};
 use crate::domain::reason::Reason;
+use crate::domain::shard::Shard;
 use crate::domain::{access, budget};
 use crate::remote;
 
@@ -141,13 +142,20 @@ impl Connections {
     }
 
     /// The budget of an organization at an endpoint, shared by whichever connections name it; the limit that was read last
-    /// holds.
-    pub fn limiter(&self, url: &str, organization: &str, limit: Option<&RateLimit>) -> Arc<remote::Limiter> {
+    /// holds, of which this shard has its share.
+    pub fn limiter(
+        &self,
+        url: &str,
+        organization: &str,
+        limit: Option<&RateLimit>,
+        shard: Shard,
+    ) -> Arc<remote::Limiter> {
         let mut limiters = lock(&self.limiters);
         let limiter = limiters.entry((url.to_owned(), organization.to_owned())).or_default();
         let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
         if let Some(per_minute) = limit.and_then(|l| number(l.requests_per_minute)) {
-            limiter.set(per_minute, limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST));
+            let burst = limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST);
+            limiter.set(shard.share(per_minute), shard.share(burst));
         }
         limiter.clone()
     }

@@ -20,6 +20,7 @@ use crate::domain::lane::Lane;
 use crate::domain::place::Place;
 use crate::domain::reason::Reason;
 use crate::domain::refresh::spread;
+use crate::domain::shard::Shard;
 use crate::domain::step::Event;
 use crate::host::SharedHost;
 use crate::lease;
@@ -32,6 +33,7 @@ use super::gate::Gate;
 use super::index::{ConnectionKey, Index, Key};
 use super::memory::{Memories, lock};
 use super::news::{News, Told};
+use super::pass::place_of;
 use super::secrets::SecretCache;
 use super::sweep::Sweeps;
 
@@ -75,6 +77,8 @@ pub struct Ctx {
     pub listed: Listed,
     /// Where the Secrets of cluster connections live.
     pub cluster_namespace: String,
+    /// Which part of the work is this process's.
+    pub shard: Shard,
     /// The refresh interval where a resource has none.
     pub default_interval: Duration,
     /// The longest that the remote takes to show what it accepted.
@@ -117,6 +121,16 @@ impl Ctx {
         self.listed.cluster.opened().await;
         self.listed.namespaces.opened().await;
         self.secrets.ready().await;
+    }
+
+    /// Whether a resource is this process's to look after: by the place that it recorded or names, else by its own name. Watch caches
+    /// tell, and nothing that only one process knows, so that all shards answer alike.
+    pub fn minds(&self, cr: &SecretVersion) -> bool {
+        if self.shard.is_whole() {
+            return true;
+        }
+        let by_name = || self.shard.speaks_for("SecretVersion", &Key::of(cr).to_string());
+        place_of(self, cr).map_or_else(by_name, |place| self.shard.owns(&place))
     }
 
     /// A resource as the watch has it.

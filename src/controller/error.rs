@@ -17,6 +17,9 @@ pub enum Error {
     /// A page of the remote may have the answer: the resource is woken when it is here.
     #[error("waiting for a page of the remote")]
     Waiting,
+    /// Another shard looks after the resource.
+    #[error("another shard looks after the resource")]
+    Elsewhere,
     /// This process may not act any more.
     #[error("the lease is lost")]
     LeaseLost,
@@ -54,7 +57,7 @@ impl Error {
     /// The kind of failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Gone | Self::Conflict => Class::Conflict,
+            Self::Gone | Self::Conflict | Self::Elsewhere => Class::Conflict,
             Self::Waiting | Self::LeaseLost | Self::Timeout(_) => Class::Transient,
             Self::Kube { source, .. } => kube_class(source),
             Self::Endless(_) | Self::Panic => Class::Bug,
@@ -65,7 +68,9 @@ impl Error {
     /// The reason for conditions, events and metrics.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Gone | Self::Conflict | Self::Waiting | Self::LeaseLost | Self::Timeout(_) => Reason::Progressing,
+            Self::Gone | Self::Conflict | Self::Waiting | Self::Elsewhere | Self::LeaseLost | Self::Timeout(_) => {
+                Reason::Progressing
+            }
             Self::Kube { source, .. } if matches!(kube_class(source), Class::Denied) => Reason::KubernetesDenied,
             Self::Kube { .. } => Reason::KubernetesUnavailable,
             Self::Endless(_) | Self::Panic => Reason::InternalError,

@@ -19,6 +19,7 @@ use crate::domain::step::Event;
 
 use super::context::Ctx;
 use super::error::Error;
+use super::index::Key;
 use super::queue::Requeue;
 
 /// The longest that a pass may take. A create and its retries, with the longest timeouts that a connection may set, end
@@ -44,7 +45,9 @@ where
 {
     let began = Instant::now();
     let in_flight = ctx.metrics.reconcile_begins(kind);
-    let outcome = if object.0.is_err() {
+    let outcome = if object.0.is_err() && !ctx.shard.speaks_for(kind, &Key::of(&*object).to_string()) {
+        Err(Error::Elsewhere)
+    } else if object.0.is_err() {
         unreadable(&*object, &ctx, kind).await;
         Err(Error::Unreadable)
     } else {
@@ -60,6 +63,7 @@ where
         Err(Error::Gone) => "gone",
         Err(Error::Conflict) => "conflict",
         Err(Error::Waiting) => "waiting",
+        Err(Error::Elsewhere) => "elsewhere",
         Err(_) => "error",
     };
     ctx.metrics.reconciled(kind, word, began.elapsed());
@@ -74,6 +78,7 @@ fn report(failure: &Error, ctx: &Ctx, kind: &'static str) {
         Error::Gone => debug!("the object is gone"),
         Error::Conflict => debug!("somebody else wrote first; looking again"),
         Error::Waiting => debug!("waiting for a page of the remote"),
+        Error::Elsewhere => debug!("another shard looks after it"),
         Error::LeaseLost => info!("not acting any more: the Lease is lost"),
         Error::Panic => {
             ctx.metrics.reconcile_panic(kind);
@@ -82,7 +87,7 @@ fn report(failure: &Error, ctx: &Ctx, kind: &'static str) {
         Error::Unreadable => {}
         other => warn!(reason = other.reason().as_str(), "{other}"),
     }
-    if !matches!(failure, Error::Gone | Error::Conflict | Error::Waiting) {
+    if !matches!(failure, Error::Gone | Error::Conflict | Error::Waiting | Error::Elsewhere) {
         ctx.metrics.reconcile_error(kind, failure.class(), failure.reason());
     }
 }
@@ -109,7 +114,7 @@ async fn unreadable<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>,
 /// an apiserver at once that is busy, but soon enough once it is well again.
 pub(super) fn after_error(error: &Error, uid: &str, failures: u32) -> Requeue {
     match error {
-        Error::Gone => Requeue::OnChange,
+        Error::Gone | Error::Elsewhere => Requeue::OnChange,
         Error::Conflict => Requeue::After(AFTER_CONFLICT),
         Error::Waiting => Requeue::After(LONGEST_WAIT),
         Error::Unreadable => Requeue::After(backoff::LONGEST),

@@ -15,10 +15,11 @@ use crate::domain::backoff::{self, Stimulus};
 use crate::domain::class::Class;
 use crate::domain::create::{bare, is_open};
 use crate::domain::decide::{decide, recorded_place, requested};
-use crate::domain::observed::{Link, Meta, Observed, Owner, Seen, Settings, Sight, Source};
+use crate::domain::observed::{Link, Meta, NameFound, Observed, Owner, Seen, Settings, Sight, Source};
 use crate::domain::owner::{Claim, owner};
 use crate::domain::place::Place;
 use crate::domain::projection::TargetView;
+use crate::domain::record::pinned;
 use crate::domain::refresh;
 use crate::domain::step::{Rest, Step, Wake};
 use crate::domain::twins;
@@ -78,6 +79,10 @@ pub(super) struct Pass<'a> {
 /// Reconciles a resource.
 pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Requeue, Error> {
     let Some(uid) = cached.metadata.uid.clone() else { return Err(Error::Gone) };
+    if !ctx.minds(cached) {
+        ctx.memories.forget(&uid);
+        return Err(Error::Elsewhere);
+    }
     let memory = ctx.memories.of(&uid);
     let cr = lock(&memory).newest(cached);
     let view = ctx.connections.view(&cr);
@@ -93,6 +98,10 @@ pub(super) async fn reconcile(ctx: &Ctx, cached: &SecretVersion) -> Result<Reque
         Ok(rest) => pass.end(rest).await,
         Err(error) => Err(error),
     };
+    if matches!(outcome, Err(Error::Elsewhere)) {
+        // What another shard does with it from now on is not in here.
+        ctx.memories.forget(&uid);
+    }
     if matches!(outcome, Err(Error::Kube { .. })) {
         let mut memory = lock(&memory);
         memory.failures = memory.failures.saturating_add(1);
@@ -236,6 +245,7 @@ impl<'a> Pass<'a> {
             if !self.ctx.guard.may_act() {
                 return Err(Error::LeaseLost);
             }
+            self.stay_within_shard().await?;
             self.observed.now = whole_seconds(self.ctx.host.now());
             match decide(&self.observed) {
                 Step::Look(what) => {
@@ -253,6 +263,24 @@ impl<'a> Pass<'a> {
             }
         }
         Err(Error::Endless(MAX_STEPS))
+    }
+
+    /// Goes no further with what is another shard's: with a resource, or with the place that a name was found to mean, which is
+    /// written down for that shard to go on.
+    async fn stay_within_shard(&mut self) -> Result<(), Error> {
+        let (ctx, cr) = (self.ctx, &self.observed.cr);
+        if !ctx.minds(cr) {
+            return Err(Error::Elsewhere);
+        }
+        // Where a place is recorded, the rules act in no other.
+        let Some(place) = self.place().filter(|place| recorded_place(cr).is_none() && !ctx.shard.owns(place)) else {
+            return Ok(());
+        };
+        if matches!(&self.observed.seen.name, Some(NameFound::One(id)) if *id == place.secret_id) {
+            let named = pinned(cr, &place);
+            self.write_status(&named).await?;
+        }
+        Err(Error::Elsewhere)
     }
 
     /// Writes the status where it differs, and says when to come back.
@@ -319,7 +347,7 @@ impl<'a> Pass<'a> {
         let remote = &self.observed.cr.spec.remote_ref;
         let pinned = || self.observed.cr.status.as_ref().and_then(|s| s.secret_id.clone());
         let found = || match &self.observed.seen.name {
-            Some(crate::domain::observed::NameFound::One(id)) => Some(id.clone()),
+            Some(NameFound::One(id)) => Some(id.clone()),
             _ => None,
         };
         Some(Place {

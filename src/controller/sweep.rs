@@ -256,7 +256,7 @@ fn publish(ctx: &Ctx, organization: &Organization) {
     ctx.wake_connection(&organization.connection);
 }
 
-/// The resources of an organization that are refreshed.
+/// The resources of an organization that are refreshed, of this shard.
 struct Users {
     url: Option<String>,
     by_secret: BTreeMap<String, Vec<Key>>,
@@ -272,6 +272,9 @@ impl Users {
             let Some((cr, place)) = object.0.as_ref().ok().and_then(|cr| Some((cr, place_of(ctx, cr)?))) else {
                 continue;
             };
+            if !ctx.shard.owns(&place) {
+                continue;
+            }
             let Some(every) = interval(ctx, cr).filter(|_| place.organization_id == organization.id) else { continue };
             users.every = Some(users.every.map_or(every, |least| least.min(every)));
             users.by_secret.entry(place.secret_id).or_default().push(key);

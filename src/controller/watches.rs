@@ -83,6 +83,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         cluster_namespace: config.cluster_resource_namespace(&client).to_owned(),
         default_interval: config.default_refresh_interval,
         settle: config.remote_settle_time,
+        shard: config.shard,
         allow_insecure: config.endpoints.allow_insecure(),
         index: Index::default(),
         memories: Memories::default(),

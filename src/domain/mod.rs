@@ -25,6 +25,7 @@ pub mod protect;
 pub mod reason;
 pub mod record;
 pub mod refresh;
+pub mod shard;
 pub mod step;
 pub mod twins;
 

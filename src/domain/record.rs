@@ -1,6 +1,6 @@
 //! Recording what a change came to: the Secret first, then one status write.
 
-use crate::api::v1alpha1::{Intent, ObjectSeen, Origin, Record, SecretVersionStatus, VersionState};
+use crate::api::v1alpha1::{Intent, ObjectSeen, Origin, Record, SecretVersion, SecretVersionStatus, VersionState};
 
 use super::condition::Problem;
 use super::create::is_open;
@@ -145,6 +145,13 @@ pub(super) fn altered(status: &SecretVersionStatus) -> Option<Problem> {
              the source changes",
         )
     })
+}
+
+/// The status of a resource whose name was found to mean this place, and of which nothing else is known yet.
+pub fn pinned(cr: &SecretVersion, place: &Place) -> SecretVersionStatus {
+    let mut status = status(cr);
+    note_place(&mut status, place);
+    status
 }
 
 pub(super) fn note_place(status: &mut SecretVersionStatus, place: &Place) {
