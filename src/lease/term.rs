@@ -184,9 +184,9 @@ mod tests {
             assert_eq!(guard.deadline(), after(10));
             assert!(guard.may_act() && guard.lost().now_or_never().is_none());
             if outer_ends {
-                outer_keeper.end()
+                outer_keeper.end();
             } else {
-                keeper.end()
+                keeper.end();
             }
             assert!(!guard.may_act() && guard.lost().now_or_never().is_some());
             assert_eq!((own.may_act(), outer.may_act()), (outer_ends, !outer_ends));

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use kit::ControlPlane;
-use secret_version_operator::cli::{Cli, Command};
+use secret_version_operator::cli::{Cli, Command, RunArgs};
 use serde_json::{Value, json};
 
 use crate::{render, rendered};
@@ -22,18 +22,20 @@ const ALL: [&str; 11] = [
     r#"extraEnv=[{"name":"HTTPS_PROXY","value":"http://proxy:3128"}]"#,
 ];
 
+/// The arguments of a Deployment's operator, as it reads them.
+fn run_args(deployment: &Value) -> Box<RunArgs> {
+    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args: Vec<String> = serde_json::from_value(args.clone()).unwrap();
+    let line = ["secret-version-operator".to_owned()].into_iter().chain(args);
+    match Cli::try_parse_from(line).unwrap().command {
+        Command::Run(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn the_operator_understands_its_arguments() {
-    let args = async |values: &[&str]| {
-        let deployment = rendered("Deployment", values).await.unwrap();
-        let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-        let args: Vec<String> = serde_json::from_value(args.clone()).unwrap();
-        let line = ["secret-version-operator".to_owned()].into_iter().chain(args);
-        match Cli::try_parse_from(line).unwrap().command {
-            Command::Run(args) => args,
-            other => panic!("{other:?}"),
-        }
-    };
+    let args = async |values: &[&str]| run_args(&rendered("Deployment", values).await.unwrap());
     let default = args(&[]).await;
     assert!(default.cluster.watch_namespaces.is_empty() && default.cluster.watch_secrets);
     assert!(!default.remote.allow_insecure_endpoints);
@@ -50,6 +52,40 @@ async fn the_operator_understands_its_arguments() {
     assert_eq!(all.election.leader_elect_lease_duration.as_secs(), 30);
     assert_eq!(all.election.leader_elect_renew_deadline.as_secs(), 20);
     assert_eq!(all.election.leader_elect_retry_period.as_secs(), 4);
+}
+
+/// Each shard has a Deployment of its own, with every replica that is asked for, and a budget of its own.
+#[tokio::test]
+async fn each_shard_is_a_deployment_that_takes_no_other_shards_pods() {
+    for shards in [1, 3] {
+        let values =
+            [format!("shards={shards}"), "replicaCount=2".to_owned(), "podDisruptionBudget.enabled=true".to_owned()];
+        let objects = render(&values.each_ref().map(String::as_str)).await.unwrap();
+        let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+        let (deployments, budgets, services) = (of("Deployment"), of("PodDisruptionBudget"), of("Service"));
+        assert_eq!((deployments.len(), budgets.len(), services.len()), (shards, shards, 1));
+        for (index, (deployment, budget)) in deployments.iter().zip(&budgets).enumerate() {
+            let name = match shards {
+                1 => "svo-secret-version-operator".to_owned(),
+                _ => format!("svo-secret-version-operator-{index}"),
+            };
+            assert_eq!((&deployment["metadata"]["name"], &budget["metadata"]["name"]), (&json!(name), &json!(name)));
+            assert_eq!(deployment["spec"]["replicas"], 2);
+            let selector = &deployment["spec"]["selector"]["matchLabels"];
+            assert_eq!(&budget["spec"]["selector"]["matchLabels"], selector);
+            let selects = |labels: &Value, selector: &Value| {
+                selector.as_object().unwrap().iter().all(|(key, value)| &labels[key] == value)
+            };
+            for (other, deployment) in deployments.iter().enumerate() {
+                let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+                assert_eq!(selects(labels, selector), index == other);
+                assert!(selects(labels, &services[0]["spec"]["selector"]), "all are measured");
+            }
+            let args = run_args(deployment);
+            assert_eq!(args.work.shard, (shards > 1).then(|| format!("{index}/{shards}")));
+            assert_eq!(args.election.leader_elect_resource_name, "svo-secret-version-operator");
+        }
+    }
 }
 
 #[tokio::test]
@@ -77,6 +113,7 @@ async fn a_cluster_takes_all_that_can_be_turned_on() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let namespace = control_plane.namespace("options").await.unwrap();
     let on = [
+        "shards=2",
         "podDisruptionBudget.enabled=true",
         "networkPolicy.enabled=true",
         r#"networkPolicy.metricsFrom=[{"namespaceSelector":{}}]"#,

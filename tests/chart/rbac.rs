@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::render;
 
-const VARIANTS: [(&str, &[&str]); 4] = [
+const VARIANTS: [(&str, &[&str]); 5] = [
     ("default", &[]),
     ("namespaced", &[r#"watchNamespaces=["billing","web"]"#]),
+    ("shards", &["shards=3"]),
     ("without-secret-watches", &["secrets.watch=false"]),
     (
         "namespaced-with-cluster-resources-elsewhere",

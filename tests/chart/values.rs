@@ -15,6 +15,9 @@ async fn nonsense_is_refused_before_anything_is_rendered() {
     for (value, place) in [
         (r#"replicaCount="two""#, "/replicaCount"),
         ("replicaCount=-1", "/replicaCount"),
+        ("shards=0", "/shards"),
+        ("shards=17", "/shards"),
+        (r#"shards="2""#, "/shards"),
         (r#"image.repository="""#, "/image/repository"),
         (r#"image.digest="latest""#, "/image/digest"),
         (r#"image.pullPolicy="Sometimes""#, "/image/pullPolicy"),

@@ -16,6 +16,7 @@ mod operations;
 mod rights;
 mod robustness;
 mod scene;
+mod shards;
 mod source;
 mod target;
 mod world;

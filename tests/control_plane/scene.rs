@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kit::audit::{Audit, Mark};
-use kit::{ControlPlane, eventually};
+use kit::{ControlPlane, Operator, eventually};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource};
@@ -74,6 +74,13 @@ impl Scene {
         let world = World::apart(prefix, values).await;
         let (namespace, mark) = (world.installed.namespace.clone(), world.mark);
         Self::within(world, namespace, mark).await
+    }
+
+    /// The same, where the work is divided. Gives the processes beside the world's operator, too.
+    pub(crate) async fn divided(prefix: &str, of: usize, values: &[&str]) -> (Self, Vec<Operator>) {
+        let (world, others) = World::divided(prefix, of, values).await;
+        let (namespace, mark) = (world.installed.namespace.clone(), world.mark);
+        (Self::within(world, namespace, mark).await, others)
     }
 
     async fn within(world: Arc<World>, namespace: String, mark: Mark) -> Self {

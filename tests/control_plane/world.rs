@@ -80,17 +80,58 @@ impl World {
         Arc::new(Self::start(plane, &namespace, &values).await.unwrap())
     }
 
+    /// One apart whose work is divided. Its operator is the first shard; the others come beside it.
+    pub(crate) async fn divided(prefix: &str, of: usize, values: &[&str]) -> (Arc<Self>, Vec<Operator>) {
+        let plane = ControlPlane::shared().await.unwrap();
+        let namespace = plane.namespace(prefix).await.unwrap();
+        let simulator = Simulator::start(plane.run_dir(), &seed(), simulator::Options::default()).await.unwrap();
+        let mark = plane.audit_mark().unwrap();
+        let mut shards = Self::divide(plane, &namespace, &simulator, of, values).await;
+        let (installed, operator) = shards.remove(0);
+        let others = shards.into_iter().map(|(_, operator)| operator).collect();
+        (Arc::new(Self { plane, installed, simulator, operator, mark }), others)
+    }
+
+    /// Divides the work anew, and starts a process for each shard, as an upgrade of the release does.
+    pub(crate) async fn divide_anew(&self, of: usize, values: &[&str]) -> Vec<Operator> {
+        let shards = Self::divide(self.plane, &self.installed.namespace, &self.simulator, of, values).await;
+        shards.into_iter().map(|(_, operator)| operator).collect()
+    }
+
+    async fn divide(
+        plane: &ControlPlane,
+        namespace: &str,
+        simulator: &Simulator,
+        of: usize,
+        values: &[&str],
+    ) -> Vec<(Installed, Operator)> {
+        let (watch, own) = (format!("watchNamespaces={{{namespace}}}"), own_values(simulator));
+        let all: Vec<&str> =
+            own.iter().map(String::as_str).chain([watch.as_str()]).chain(values.iter().copied()).collect();
+        let mut shards = Vec::new();
+        for installed in install::shards(plane, namespace, of, &all).await.unwrap() {
+            let operator = Operator::start(plane.run_dir(), &installed.operator()).await.unwrap();
+            shards.push((installed, operator));
+        }
+        shards
+    }
+
     async fn start(plane: &'static ControlPlane, namespace: &str, values: &[&str]) -> Result<Self> {
         let run = plane.run_dir();
         let simulator = Simulator::start(run, &seed(), simulator::Options::default()).await?;
-        let allowed = format!("endpoints.allowed={{{}}}", simulator.url());
-        // Everything is logged, so that what must not be logged can be found.
-        let own = [&allowed, "endpoints.allowInsecure=true", "remoteSettleTime=1s", "log.level=trace"];
-        let installed = install::chart(plane, namespace, &[&own, values].concat()).await?;
+        let own = own_values(&simulator);
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(values.iter().copied()).collect();
+        let installed = install::chart(plane, namespace, &all).await?;
         let mark = plane.audit_mark()?;
         let operator = Operator::start(run, &installed.operator()).await?;
         Ok(Self { plane, installed, simulator, operator, mark })
     }
+}
+
+/// What every world sets. Everything is logged, so that what must not be logged can be found.
+fn own_values(simulator: &Simulator) -> [String; 4] {
+    let allowed = format!("endpoints.allowed={{{}}}", simulator.url());
+    [&allowed, "endpoints.allowInsecure=true", "remoteSettleTime=1s", "log.level=trace"].map(str::to_owned)
 }
 
 /// Two organizations, and a credential of each kind.

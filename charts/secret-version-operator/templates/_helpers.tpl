@@ -18,6 +18,19 @@ app.kubernetes.io/name: {{ include "svo.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* What tells one shard from the others: nothing where there is one. The argument is a list of the context and its number. */}}
+{{- define "svo.shardSuffix" -}}
+{{- if gt (int (index . 0).Values.shards) 1 -}}
+-{{ index . 1 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "svo.shardLabel" -}}
+{{- if gt (int (index . 0).Values.shards) 1 -}}
+secrets.abeja.io/shard: {{ index . 1 | quote }}
+{{- end -}}
+{{- end -}}
+
 {{- define "svo.labels" -}}
 {{ include "svo.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -77,6 +77,21 @@ pub async fn chart(plane: &ControlPlane, namespace: &str, values: &[&str]) -> Re
     installed(plane, namespace, NAME).await
 }
 
+/// Installs the chart as so many shards, at least two, or divides anew what is installed so. Gives each shard.
+pub async fn shards(plane: &ControlPlane, namespace: &str, of: usize, values: &[&str]) -> Result<Vec<Installed>> {
+    crds(plane).await?;
+    let shards = format!("shards={of}");
+    let mut args = vec!["upgrade", "--install", NAME, CHART, "--namespace", namespace];
+    args.extend(["--set", "crds.install=false", "--set", "fullnameOverride=operator", "--set", &shards]);
+    args.extend(values.iter().flat_map(|value| ["--set", value]));
+    plane.helm(&args).await?.ok()?;
+    let mut all = Vec::new();
+    for index in 0..of {
+        all.push(installed(plane, namespace, &format!("{NAME}-{index}")).await?);
+    }
+    Ok(all)
+}
+
 /// What a release has installed, whose Deployment and ServiceAccount are called `name`.
 pub async fn installed(cluster: &Cluster, namespace: &str, name: &str) -> Result<Installed> {
     let get = ["get", "deployment", name, "-n", namespace, "-o", "json"];

@@ -2,8 +2,9 @@
 
 use super::*;
 
-const fn part(index: u16, of: u16) -> Option<Part> {
-    Some(Part { index, of })
+/// One shard of so many. One of one is all of the work.
+fn part(index: u16, of: u16) -> Option<Part> {
+    (of > 1).then_some(Part { index, of })
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +46,7 @@ async fn another_division_waits_until_the_last_of_this_one_is_over() {
         let apiserver = Apiserver::default();
         let first = apiserver.acquires(part(0, old), "a").await;
         let second = apiserver.acquires(part(1, old), "b").await;
-        let candidate = apiserver.stands_for((new > 1).then_some(Part { index: 0, of: new }), "c");
+        let candidate = apiserver.stands_for(part(0, new), "c");
         let (status, shutdown) = (candidate.status(), CancellationToken::new());
         let waiting = tokio::spawn(async move { candidate.acquire(&shutdown).await });
         pass(60).await;
@@ -162,8 +163,7 @@ impl Fleet {
             Some(member) => member.process.network.clone(),
             None => self.apiserver.over_another_network(),
         };
-        let part = (of > 1).then_some(Part { index, of });
-        Member { index, of, process: Process::start(network, part, &format!("process-{}", self.started)) }
+        Member { index, of, process: Process::start(network, part(index, of), &format!("process-{}", self.started)) }
     }
 
     fn replace(&mut self, place: usize, of: u16) {
