@@ -43,6 +43,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
 
     let metrics = Metrics::new();
+    if let Some(part) = config.election.part {
+        metrics.set_shard(part.index, part.of);
+    }
     let health = Health::new();
     let servers =
         Servers::bind(config.metrics_address, config.health_address, metrics.clone(), health.clone(), log_level)

@@ -81,6 +81,12 @@ struct ConditionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShardLabels {
+    index: u16,
+    of: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -108,6 +114,7 @@ struct Inner {
     remote_effects: Family<Effect, Counter>,
     kube_requests: KubeRequests,
     leader: Gauge,
+    shard: Family<ShardLabels, Gauge>,
 }
 
 /// One reconcile under way: counted as in flight until it is finished or dropped.
@@ -183,6 +190,7 @@ impl Metrics {
             remote_effects: register(registry, "remote_effects", "Changes made at the remote", Family::default()),
             kube_requests: KubeRequests::register(registry),
             leader: register(registry, "leader", "Whether this process leads: 1 or 0", Gauge::default()),
+            shard: register(registry, "shard", "The shard that this process stands for, if any", Family::default()),
             registry: Registry::default(),
         };
         inner.registry = root;
@@ -265,6 +273,11 @@ impl Metrics {
         self.0.leader.set(leads.into());
     }
 
+    /// Which shard this process stands for.
+    pub fn set_shard(&self, index: u16, of: u16) {
+        self.0.shard.get_or_create(&ShardLabels { index, of }).set(1);
+    }
+
     /// All of them as [`CONTENT_TYPE`].
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -310,6 +323,7 @@ mod tests {
         metrics.remote_effect("create_version");
         metrics.set_organizations("by_page", 1);
         metrics.set_leader(true);
+        metrics.set_shard(1, 3);
         let text = metrics.encode();
         for line in [
             "secret_version_operator_reconcile_total{kind=\"SecretVersion\",outcome=\"unchanged\"} 1",
@@ -329,6 +343,7 @@ mod tests {
             "secret_version_operator_remote_effects_total{effect=\"create_version\"} 1",
             "secret_version_operator_organizations{refresh=\"by_page\"} 1",
             "secret_version_operator_leader 1",
+            "secret_version_operator_shard{index=\"1\",of=\"3\"} 1",
             concat!("secret_version_operator_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|l| l == line), "missing: {line}\n{text}");

@@ -44,7 +44,7 @@ impl<'a> Fleet<'a> {
             let named = format!("{}-{name}", scene.namespace);
             let remote = scene.remote_named(&named).await;
             let by_name = json!({"remoteRef": {"secretName": named, "secretId": null}});
-            let spec = if fleet.managed.len() % 2 == 0 { json!({}) } else { by_name };
+            let spec = if fleet.managed.len().is_multiple_of(2) { json!({}) } else { by_name };
             scene.managed(&name, &remote, spec).await;
             fleet.managed.push((name, remote));
         }
