@@ -34,6 +34,10 @@ pub(crate) enum Flaw {
     StateIgnored,
     /// What others wrote to a target is taken off.
     Trample,
+    /// A shard looks after what is others' too.
+    Everywhere,
+    /// A shard heeds its own Lease, and not that of its division.
+    OwnLeaseOnly,
 }
 
 impl Flaw {
@@ -51,6 +55,9 @@ impl Flaw {
         Self::StateIgnored,
         Self::Trample,
     ];
+
+    /// Those that can show only where the work is divided.
+    pub(crate) const OF_SHARDS: [Self; 2] = [Self::Everywhere, Self::OwnLeaseOnly];
 
     /// Whether it shows only where several things go wrong together.
     pub(crate) fn is_subtle(self) -> bool {

@@ -8,6 +8,8 @@
 //! SVO_SIM_SEED=17 cargo test --test simulation replay -- --nocapture
 //! ```
 //!
+//! `SVO_SIM_DIVIDED=1` beside it shows the world of that seed whose work is divided among shards.
+//!
 //! `SVO_SIM_FLAW=BlindRetry` beside it shows it with a bug put in, one of [`Flaw::ALL`]. `SVO_SIM_RUNS=100000` lives through as many worlds, `SVO_SIM_FROM` says which is the first.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
@@ -29,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use flaw::Flaw;
-use run::{Run, simulate, simulate_with};
+use run::{Run, simulate, simulate_divided, simulate_with};
 
 /// Worlds that every run of the tests goes through.
 const FEW: u64 = 40;
@@ -47,6 +49,16 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_world_comes_to_rest_within_the_invariants() {
+    all_come_to_rest(simulate);
+}
+
+/// Three processes as two or three shards or as one, and as another number after a while.
+#[test]
+fn every_world_whose_work_is_divided_comes_to_rest_within_the_invariants() {
+    all_come_to_rest(|seed| simulate_divided(seed, Flaw::None));
+}
+
+fn all_come_to_rest(simulate: impl Fn(u64) -> Run + Sync) {
     let (from, runs) = (number("SVO_SIM_FROM").unwrap_or(1), number("SVO_SIM_RUNS").unwrap_or(FEW));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicU64::new(from);
@@ -101,12 +113,25 @@ fn a_flaw_is_found() {
     });
 }
 
+/// So are those that can show only where the work is divided.
+#[test]
+fn a_flaw_of_shards_is_found() {
+    for flaw in Flaw::OF_SHARDS {
+        let mut runs = (1..=WORLDS_FOR_A_FLAW).map(|seed| simulate_divided(seed, flaw));
+        let found = runs.find(|run| run.violations.iter().any(|what| what.starts_with("I6")));
+        let found = found.unwrap_or_else(|| panic!("{flaw:?} is not found"));
+        eprintln!("{flaw:?}: seed {}: {}", found.seed, found.violations.join("; "));
+    }
+}
+
 #[test]
 fn replay() {
     let Some(seed) = number("SVO_SIM_SEED") else { return };
     let wanted = std::env::var("SVO_SIM_FLAW").unwrap_or_default();
-    let flaw = Flaw::ALL.into_iter().find(|flaw| format!("{flaw:?}") == wanted);
-    let run = simulate_with(seed, flaw.unwrap_or_default());
+    let flaw = Flaw::ALL.into_iter().chain(Flaw::OF_SHARDS).find(|flaw| format!("{flaw:?}") == wanted);
+    let flaw = flaw.unwrap_or_default();
+    let divided = std::env::var_os("SVO_SIM_DIVIDED").is_some();
+    let run = if divided { simulate_divided(seed, flaw) } else { simulate_with(seed, flaw) };
     println!("{}", run.story());
     assert!(run.violations.is_empty(), "seed {seed}: {}", run.violations.join("\n"));
 }

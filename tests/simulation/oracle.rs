@@ -8,10 +8,15 @@ use abeja_simulator::store::{Page, SecretPath, View};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
+use secret_version_operator::domain::place::Place;
 use serde_json::Value;
 
+use crate::process::Life;
 use crate::user::LABEL;
-use crate::world::{CANARY, ORGANIZATION, World};
+use crate::world::{CANARY, ORGANIZATION, URL, World};
+
+/// The Lease of the installation, as it is kept here.
+const LEASE: &str = "\"secret-version-operator\"";
 
 /// As what a version may be told of, where no record holds it.
 const TOLD: [&str; 6] =
@@ -121,13 +126,19 @@ impl Oracle {
     }
 
     /// A request to the remote leaves a process.
-    pub(crate) fn remote_request(&mut self, world: &World, who: &str, request: &reqwest::Request) {
+    pub(crate) fn remote_request(&mut self, life: &Life, request: &reqwest::Request) {
+        let (world, who) = (&*life.world, life.name.as_str());
         self.counts.remote += 1;
+        self.within_shard(life, request.url().path());
         if *request.method() == Method::GET {
             return;
         }
         if !self.leads(who) {
             self.violation(format!("I6: {who} changes the remote, and {:?} hold the Lease", self.holders.values()));
+        }
+        let (installation, group) = (self.holders.get(LEASE).map(String::as_str), life.group());
+        if group.is_some() && installation != group.as_deref() {
+            self.violation(format!("I6: {who} of {} changes the remote, and {installation:?} hold it all", life.shard));
         }
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         if *request.method() == Method::POST {
@@ -137,6 +148,17 @@ impl Oracle {
         let id = request.url().path().rsplit('/').next().unwrap_or_default();
         if off {
             self.switched_off(world, id, *request.method() == Method::DELETE);
+        }
+    }
+
+    /// Each remote secret is one shard's.
+    fn within_shard(&mut self, life: &Life, path: &str) {
+        let mut parts = path.split('/').skip_while(|part| *part != "secrets").skip(1);
+        let Some(secret) = parts.next().filter(|id| !id.is_empty()) else { return };
+        let place =
+            Place { url: URL.to_owned(), organization_id: ORGANIZATION.to_owned(), secret_id: secret.to_owned() };
+        if !life.shard.owns(&place) {
+            self.violation(format!("I6: {} of {} asks for {secret}, which is another's", life.name, life.shard));
         }
     }
 

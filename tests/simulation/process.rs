@@ -8,8 +8,9 @@ use clap::Parser as _;
 use jiff::{SignedDuration, Timestamp};
 use secret_version_operator::cli::{Cli, Command};
 use secret_version_operator::config::{Config, Surroundings};
+use secret_version_operator::domain::shard::Shard;
 use secret_version_operator::host::{Carry, Host};
-use secret_version_operator::lease::Timing;
+use secret_version_operator::lease::{Part, Timing};
 use secret_version_operator::ops::health::Health;
 use secret_version_operator::ops::metrics::Metrics;
 use secret_version_operator::run::{self, Process};
@@ -32,6 +33,8 @@ const RARELY: Timing = Timing {
 pub(crate) struct Life {
     /// Such as `a3`: the third life of the process `a`.
     pub(crate) name: String,
+    /// Its part of the work.
+    pub(crate) shard: Shard,
     pub(crate) world: Arc<World>,
     dead: AtomicBool,
     abort: OnceLock<AbortHandle>,
@@ -45,9 +48,11 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    fn begin(world: &Arc<World>, name: String) -> Arc<Self> {
+    fn begin(world: &Arc<World>, slot: usize, name: String) -> Arc<Self> {
+        let of = world.shards();
         Arc::new(Self {
             name,
+            shard: format!("{}/{of}", slot % usize::from(of)).parse().unwrap(),
             world: world.clone(),
             dead: AtomicBool::new(false),
             abort: OnceLock::new(),
@@ -56,6 +61,11 @@ impl Life {
             lease_stalled: AtomicU64::new(0),
             drawn: AtomicU64::new(0),
         })
+    }
+
+    /// Who holds the Lease of the installation while it acts, where its shard has another one.
+    pub(crate) fn group(&self) -> Option<String> {
+        (!self.shard.is_whole()).then(|| format!("{} shards", self.shard.of()))
     }
 
     /// Whether it has ended: nothing that it sends arrives any more, and no answer reaches it.
@@ -95,9 +105,9 @@ struct LifeHost(Arc<Life>);
 pub(crate) async fn supervise(world: Arc<World>, slot: usize) {
     let letter = char::from(b'a' + u8::try_from(slot).unwrap_or(0));
     for life in 1.. {
-        let life = Life::begin(&world, format!("{letter}{life}"));
+        let life = Life::begin(&world, slot, format!("{letter}{life}"));
         world.lives()[slot] = Some(life.clone());
-        world.network.note(&format!("{} starts", life.name));
+        world.network.note(&format!("{} starts as {}", life.name, life.shard));
         let stop = life.stop.clone();
         let process = process(&life);
         let task = tokio::spawn(async move { run::lead(process, &stop).await });
@@ -121,6 +131,17 @@ fn process(life: &Arc<Life>) -> Process {
     let mut config = Config { identity: life.name.clone(), ..LazyLock::force(config).clone() };
     if life.world.rivals {
         config.election.name.push_str(&life.name[..1]);
+    }
+    if !life.shard.is_whole() {
+        config.shard = life.shard;
+        config.election.part = Some(Part { index: life.shard.index(), of: life.shard.of() });
+    }
+    match life.world.flaw {
+        Flaw::Everywhere => config.shard = Shard::WHOLE,
+        Flaw::OwnLeaseOnly if config.election.part.take().is_some() => {
+            config.election.name.push_str(&format!("-{}", life.shard.index()));
+        }
+        _ => {}
     }
     if !life.world.standby {
         // Nobody waits for it, and renewals are most of what a quiet world does.

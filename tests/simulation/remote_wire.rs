@@ -53,7 +53,7 @@ async fn go(
     (there, back): (u64, u64),
 ) -> Result<reqwest::Response, NoAnswer> {
     let world = life.world.clone();
-    world.oracle().remote_request(&world, &life.name, &request);
+    world.oracle().remote_request(&life, &request);
     world.network.pause(there).await;
     let mut strike = Strike { lag: world.lag(), ..Strike::default() };
     match &fate {

@@ -41,7 +41,20 @@ pub(crate) fn simulate(seed: u64) -> Run {
 
 /// The same with something wrong with the operator.
 pub(crate) fn simulate_with(seed: u64, flaw: Flaw) -> Run {
-    let plan = Plan::draw(&mut Rng::with_seed(mix(&format!("{seed}/plan"))));
+    lived(seed, drawn(seed), flaw)
+}
+
+/// The same with several processes that divide the work, as the shards of a changing number.
+pub(crate) fn simulate_divided(seed: u64, flaw: Flaw) -> Run {
+    let plan = drawn(seed).divided(&mut Rng::with_seed(mix(&format!("{seed}/divisions"))));
+    lived(seed, plan, flaw)
+}
+
+fn drawn(seed: u64) -> Plan {
+    Plan::draw(&mut Rng::with_seed(mix(&format!("{seed}/plan"))))
+}
+
+fn lived(seed: u64, plan: Plan, flaw: Flaw) -> Run {
     let weather = Weather::draw(&mut Rng::with_seed(mix(&format!("{seed}/weather"))), plan.end);
     let mut outcome = run(seed, &plan, weather.clone(), flaw);
     // One world in eight is lived through again without a fault: in the end both are the same.

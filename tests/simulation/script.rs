@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) processes: usize,
     /// Whether each process has a Lease of its own, as where somebody set the operator up twice.
     pub(crate) rivals: bool,
+    /// From when on among how many shards the work is divided. Empty: it is not.
+    pub(crate) divisions: Vec<(u64, u16)>,
     /// The remote secret of each resource.
     pub(crate) places: Vec<String>,
     /// Whether a resource follows the newest version of its place, and makes none.
@@ -68,6 +70,9 @@ const STATES: [&str; 2] = ["Active", "Inactive"];
 const POLICIES: [&str; 3] = ["Delete", "Deactivate", "Retain"];
 /// What a target is called after its resource.
 const TARGETS: [&str; 2] = ["", "-other"];
+
+/// Processes of a world whose work is divided: where they are more than shards some stand by.
+const PROCESSES: usize = 3;
 
 impl Plan {
     /// Draws one.
@@ -107,7 +112,22 @@ impl Plan {
                 .map(|act| (end, act)),
         );
         let places = (0..resources).map(place).collect();
-        Self { processes, rivals, places, follows, old_versions, acts, wishes, end }
+        Self { processes, rivals, divisions: Vec::new(), places, follows, old_versions, acts, wishes, end }
+    }
+
+    /// The same with the work divided, and divided anew while the world goes on: each process is then told to end, one sooner, one
+    /// later.
+    pub(crate) fn divided(mut self, rng: &mut Rng) -> Self {
+        (self.processes, self.rivals) = (PROCESSES, false);
+        self.divisions.push((0, rng.u16(2..=3)));
+        let mut at = 0;
+        for _ in 0..rng.usize(1..4) {
+            at = rng.u64(at..self.end);
+            self.divisions.push((at, rng.u16(1..=3)));
+            self.acts.extend((0..PROCESSES).map(|p| (at + rng.u64(1..20_000), Act::Stop(p))));
+        }
+        self.acts.sort_by_key(|(at, _)| *at);
+        self
     }
 
     /// Each remote secret once.

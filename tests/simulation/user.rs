@@ -141,7 +141,8 @@ impl User {
         let mut missing = Vec::new();
         let leads = |life: &Arc<Life>| !life.is_dead() && self.world.oracle().leads(&life.name);
         let leaders = self.world.lives().iter().flatten().filter(|life| leads(life)).count();
-        if leaders < if self.plan.rivals { self.plan.processes } else { 1 } {
+        let wanted = if self.plan.rivals { self.plan.processes } else { self.world.shards().into() };
+        if leaders < wanted {
             missing.push("nobody leads".to_owned());
         }
         let connection =

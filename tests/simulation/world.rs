@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) standby: bool,
     /// Whether each process has a Lease of its own.
     pub(crate) rivals: bool,
+    /// From when on among how many shards the work is divided.
+    divisions: Vec<(u64, u16)>,
     /// The remote secrets that there are.
     pub(crate) secrets: Vec<String>,
     lives: Mutex<Vec<Option<Arc<Life>>>>,
@@ -127,8 +129,9 @@ async fn rest(world: &Arc<World>, user: &User, plan: &Plan) {
         world.oracle().violation("I5: something is written though nothing changed".to_owned());
     }
     let refreshes = 4 * user.resources();
-    // A list of more than a page is read twice, and rivals read each for itself.
-    let each = if plan.old_versions > 0 { 5 } else { 2 } * if plan.rivals { 2 } else { 1 };
+    // A list of more than a page is read twice, and rivals read each for itself, as do shards.
+    let readers = if plan.rivals { 2 } else { world.shards().into() };
+    let each = if plan.old_versions > 0 { 5 } else { 2 } * readers;
     if after.remote - before.remote > each * refreshes {
         let reads = after.remote - before.remote;
         world.oracle().violation(format!("I5: {reads} requests to the remote in {refreshes} refreshes"));
@@ -158,11 +161,17 @@ impl World {
             flaw,
             standby: plan.processes > 1,
             rivals: plan.rivals,
+            divisions: plan.divisions.clone(),
             secrets: plan.secrets(),
             lives: Mutex::new(vec![None; plan.processes]),
             oracle: Mutex::new(Oracle::default()),
             start,
         })
+    }
+
+    /// Among how many the work is divided now.
+    pub(crate) fn shards(&self) -> u16 {
+        self.divisions.iter().rfind(|(from, _)| *from <= self.network.now()).map_or(1, |(_, of)| *of)
     }
 
     /// The right time.
