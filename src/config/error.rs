@@ -23,7 +23,7 @@ pub enum ConfigError {
     /// Not an object's name.
     #[error(
         "--leader-elect-resource-name: {0:?} is not the name of a Lease: write at most 253 of a-z, 0-9, '-' and '.', \
-         each part beginning and ending with a letter or digit; a shard's number is added to it"
+         each part beginning and ending with a letter or digit, and leave room for a shard's number"
     )]
     LeaseName(String),
     /// An endpoint that may not be allowed. The text is left out: it might hold a password.

@@ -152,10 +152,8 @@ impl Connections {
     ) -> Arc<remote::Limiter> {
         let mut limiters = lock(&self.limiters);
         let limiter = limiters.entry((url.to_owned(), organization.to_owned())).or_default();
-        let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
-        if let Some(per_minute) = limit.and_then(|l| number(l.requests_per_minute)) {
-            let burst = limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST);
-            limiter.set(shard.share(per_minute), shard.share(burst));
+        if let Some((per_minute, burst)) = budget(limit, shard) {
+            limiter.set(per_minute, burst);
         }
         limiter.clone()
     }
@@ -270,5 +268,33 @@ impl Connections {
                 none(Link::NotReady { reason: Reason::ConnectionNotReady, message }, true)
             }
         }
+    }
+}
+
+/// A shard's requests of a minute, and those that may come at once, where the connection limits them.
+fn budget(limit: Option<&RateLimit>, shard: Shard) -> Option<(u32, u32)> {
+    let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
+    let per_minute = limit.and_then(|l| number(l.requests_per_minute))?;
+    let burst = limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST);
+    Some((shard.share(per_minute), shard.share(burst)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_takes_its_part_of_the_budget() {
+        let limit = |requests_per_minute, burst| RateLimit { requests_per_minute, burst };
+        for (limit, shard, expected) in [
+            (limit(Some(600), Some(30)), "0/1", Some((600, 30))),
+            (limit(Some(600), Some(30)), "1/3", Some((200, 10))),
+            (limit(Some(600), None), "1/2", Some((300, 5))),
+            (limit(Some(1), Some(1)), "1/3", Some((1, 1))),
+            (limit(None, Some(30)), "1/3", None),
+        ] {
+            assert_eq!(budget(Some(&limit), shard.parse().unwrap()), expected, "{limit:?} of {shard}");
+        }
+        assert_eq!(budget(None, Shard::WHOLE), None);
     }
 }

@@ -254,8 +254,8 @@ impl Lease {
 
     async fn write_held(&mut self) -> Result<(), CallError> {
         let previous = self.current.as_ref().and_then(|object| object.spec.as_ref());
-        let now = if self.shared { record::later(previous, self.host.now()) } else { self.host.now() };
-        let spec = record::held(previous, &self.identity, &self.config.timing, now);
+        let write = if self.shared { record::shared } else { record::held };
+        let spec = write(previous, &self.identity, &self.config.timing, self.host.now());
         let object = match &self.current {
             Some(current) => LeaseObject { spec: Some(spec), ..current.clone() },
             None => LeaseObject {

@@ -25,13 +25,19 @@ pub(super) fn held(previous: Option<&LeaseSpec>, identity: &str, timing: &Timing
     record
 }
 
-/// The time to renew a record with that others renew, too: later than the one in it, whatever their clocks say. So no two records
-/// of one hold are alike, and who waits for it to expire takes none for an earlier one.
-pub(super) fn later(previous: Option<&LeaseSpec>, now: Timestamp) -> Timestamp {
-    let renewed = previous.and_then(|record| record.renew_time.as_ref()).map(|time| time.0);
+/// The record that says: a group holds it, each member of which writes this.
+///
+/// Who waits for it to expire must wait for every member, so the longest time that one of them wrote stays. And no two records of
+/// one hold are alike, lest a new one be taken for an earlier one: the time is later than that before, whatever clocks say.
+pub(super) fn shared(previous: Option<&LeaseSpec>, group: &str, timing: &Timing, now: Timestamp) -> LeaseSpec {
+    let theirs = previous.filter(|record| record.holder_identity.as_deref() == Some(group));
+    let renewed = theirs.and_then(|record| record.renew_time.as_ref()).map(|time| time.0);
     // What is written ends at microseconds.
     let next = renewed.and_then(|time| time.checked_add(Duration::from_micros(1)).ok());
-    next.map_or(now, |next| next.max(now))
+    let mut record = held(previous, group, timing, next.map_or(now, |next| next.max(now)));
+    let longest = theirs.and_then(|record| record.lease_duration_seconds);
+    record.lease_duration_seconds = record.lease_duration_seconds.max(longest);
+    record
 }
 
 /// The record that says: nobody holds it, take it at once.
@@ -89,17 +95,29 @@ mod tests {
     }
 
     #[test]
-    fn no_renewal_is_like_an_earlier_one_whatever_the_clocks_say() {
-        assert_eq!(later(None, time(1)), time(1));
-        let mut record = held(None, "2 shards", &TIMING, time(100));
+    fn no_renewal_of_a_group_is_like_an_earlier_one_whatever_the_clocks_say() {
+        let mut record = shared(Some(&held(None, "a", &TIMING, time(500))), "2 shards", &TIMING, time(100));
+        assert_eq!((record.lease_transitions, &record.renew_time), (Some(1), &Some(MicroTime(time(100)))));
         for clock in [101, 101, 50, 99, 101, 200] {
-            let next = held(Some(&record), "2 shards", &TIMING, later(Some(&record), time(clock)));
+            let next = shared(Some(&record), "2 shards", &TIMING, time(clock));
             let micros = |record: &LeaseSpec| record.renew_time.as_ref().unwrap().0.as_microsecond();
             assert!(micros(&next) > micros(&record), "at {clock}");
-            assert_eq!((next.lease_transitions, &next.acquire_time), (Some(0), &record.acquire_time));
+            assert_eq!((next.lease_transitions, &next.acquire_time), (Some(1), &record.acquire_time));
             record = next;
         }
         assert_eq!(record.renew_time, Some(MicroTime(time(200))));
+    }
+
+    #[test]
+    fn the_longest_time_that_a_member_counts_on_stays() {
+        let timing = |seconds| Timing { lease_duration: Duration::from_secs(seconds), ..TIMING };
+        let alone = held(None, "a", &timing(60), time(1));
+        let mut record = shared(Some(&alone), "2 shards", &timing(15), time(2));
+        for (mine, expected) in [(15, 15), (30, 30), (15, 30), (20, 30), (40, 40)] {
+            record = shared(Some(&record), "2 shards", &timing(mine), time(3));
+            assert_eq!(record.lease_duration_seconds, Some(expected), "{mine}");
+        }
+        assert_eq!(shared(Some(&record), "3 shards", &timing(15), time(4)).lease_duration_seconds, Some(15));
     }
 
     #[test]
