@@ -90,9 +90,8 @@ async fn a_shard_that_cannot_renew_either_lease_stops_in_time() {
         let mut lease = apiserver.world.lock().unwrap().leases[name].clone();
         thief(&mut lease);
         apiserver.world.lock().unwrap().write(lease);
-        let begun = Instant::now();
-        held.guard().lost().await;
-        assert!(begun.elapsed() <= TIMING.retry_period, "{name}: {:?}", begun.elapsed());
+        let stopped = timeout(TIMING.retry_period, held.guard().lost()).await;
+        assert!(stopped.is_ok() && !held.guard().may_act(), "{name}");
         held.release().await;
     }
 }
@@ -228,7 +227,7 @@ async fn play_shards(changes: Vec<(u64, Change)>, first: u16, last: u16) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn never_two_divisions_at_once_and_every_shard_in_the_end(
