@@ -138,8 +138,9 @@ fn process(life: &Arc<Life>) -> Process {
     }
     match life.world.flaw {
         Flaw::Everywhere => config.shard = Shard::WHOLE,
-        Flaw::OwnLeaseOnly if config.election.part.take().is_some() => {
-            config.election.name.push_str(&format!("-{}", life.shard.index()));
+        Flaw::OwnLeaseOnly => {
+            let own = config.election.part.take().map(|part| part.lease_name(&config.election.name));
+            config.election.name = own.unwrap_or(config.election.name);
         }
         _ => {}
     }
