@@ -152,7 +152,7 @@ impl Connections {
     ) -> Arc<remote::Limiter> {
         let mut limiters = lock(&self.limiters);
         let limiter = limiters.entry((url.to_owned(), organization.to_owned())).or_default();
-        if let Some((per_minute, burst)) = budget(limit, shard) {
+        if let Some((per_minute, burst)) = shares(limit, shard) {
             limiter.set(per_minute, burst);
         }
         limiter.clone()
@@ -272,7 +272,7 @@ impl Connections {
 }
 
 /// A shard's requests of a minute, and those that may come at once, where the connection limits them.
-fn budget(limit: Option<&RateLimit>, shard: Shard) -> Option<(u32, u32)> {
+fn shares(limit: Option<&RateLimit>, shard: Shard) -> Option<(u32, u32)> {
     let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
     let per_minute = limit.and_then(|l| number(l.requests_per_minute))?;
     let burst = limit.and_then(|l| number(l.burst)).unwrap_or(DEFAULT_BURST);
@@ -293,8 +293,8 @@ mod tests {
             (limit(Some(1), Some(1)), "1/3", Some((1, 1))),
             (limit(None, Some(30)), "1/3", None),
         ] {
-            assert_eq!(budget(Some(&limit), shard.parse().unwrap()), expected, "{limit:?} of {shard}");
+            assert_eq!(shares(Some(&limit), shard.parse().unwrap()), expected, "{limit:?} of {shard}");
         }
-        assert_eq!(budget(None, Shard::WHOLE), None);
+        assert_eq!(shares(None, Shard::WHOLE), None);
     }
 }
