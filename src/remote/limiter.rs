@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long it takes from half of what was borne back to all of it.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// How long nothing is refused until more is tried: so long for each time that the limit was met, and no longer than this.
+/// How long nothing is refused until more is tried: so long, and again for each time that more was refused, up to this.
 const QUIET: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(2));
 
 /// How much more is tried at first.
@@ -143,7 +143,7 @@ impl Limiter {
                 return Ok(wait);
             }
             bucket.told_later += 1.0;
-            Err(wait.max(blocked + seconds(bucket.told_later / rate)))
+            Err(wait.max(blocked + bucket.until(bucket.told_later, rate, now)))
         })
     }
 
@@ -168,7 +168,9 @@ impl Limiter {
             // Many remotes let a burst through before they refuse: over the time since the last refusal it counts for little.
             let answered = before.map_or_else(|| bucket.answers.a_second(now), |learnt| learnt.a_second(now));
             let borne = (MARGIN * answered).max(if before.is_some() { LEAST } else { LEAST_AT_FIRST });
-            let (rate, met) = ((borne / 2.0).max(LEAST), before.map_or(1, |learnt| learnt.met.saturating_add(1)));
+            // Only who tried more, and was refused, is to wait longer until he tries again.
+            let met = before.map_or(1, |learnt| learnt.met.saturating_add(u32::from(learnt.raises > 0)));
+            let rate = (borne / 2.0).max(LEAST);
             bucket.learnt = Some(Learnt { rate, borne, met, raises: 0, answers: 0, lowered: now, raised: now });
             bucket.tokens = bucket.tokens.min(0.0);
         });
@@ -202,6 +204,17 @@ impl Bucket {
         set.into_iter().chain(learnt).reduce(f64::min).unwrap_or(f64::INFINITY)
     }
 
+    /// How long it takes to earn so many tokens at this rate. Where the rate was learnt more is tried soon, and if that is borne
+    /// it doubles: whoever is sent away for long comes back then, lest he sleep while there is room.
+    fn until(&self, tokens: f64, rate: f64, now: Instant) -> Duration {
+        let steady = seconds(tokens / rate);
+        let Some(learnt) = self.learnt else { return steady };
+        let raise = (learnt.raised + learnt.quiet()).saturating_duration_since(now) + BEYOND;
+        let left = tokens - rate * raise.as_secs_f64();
+        let doublings = (left / (rate * BEYOND.as_secs_f64()) + 1.0).max(1.0).log2();
+        steady.min(raise + BEYOND.mul_f64(doublings))
+    }
+
     /// Lets the time since the last look pass.
     fn pass(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
@@ -216,11 +229,8 @@ impl Bucket {
             self.learnt = None;
             return;
         }
-        let (quiet, more) = match learnt.raises {
-            0 => ((QUIET.0 * learnt.met).min(QUIET.1), MORE),
-            _ => (BEYOND, 2.0),
-        };
-        if now.saturating_duration_since(learnt.raised) > quiet {
+        if now.saturating_duration_since(learnt.raised) > learnt.quiet() {
+            let more = if learnt.raises == 0 { MORE } else { 2.0 };
             (learnt.borne, learnt.raised, learnt.raises) = (learnt.borne * more, now, learnt.raises + 1);
         }
         let recovered = learnt.borne / 2.0 * earning / RECOVERY.as_secs_f64();
@@ -229,6 +239,11 @@ impl Bucket {
 }
 
 impl Learnt {
+    /// How long nothing must be refused until more is tried.
+    fn quiet(&self) -> Duration {
+        if self.raises == 0 { (QUIET.0 * self.met).min(QUIET.1) } else { BEYOND }
+    }
+
     /// Answers a second since the rate was lowered: never more than the rate that was allowed.
     fn a_second(&self, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(self.lowered).as_secs_f64();
@@ -347,6 +362,19 @@ mod tests {
         let done: usize = settled.iter().map(|(done, _)| done).sum();
         assert!(refused <= 4, "it goes on being exceeded: {settled:?}");
         assert!(done >= 700, "{done} in a hundred seconds: less than it bears: {settled:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_sent_away_from_a_limit_that_was_met_comes_back_when_it_may_have_risen() {
+        let limiter = Limiter::new();
+        for _ in 0..10 {
+            limiter.refused(None);
+            tokio::time::advance(Duration::from_millis(1100)).await;
+        }
+        let away: Vec<u64> = (0..1000).map(|_| limiter.admit(NOT_AT_ALL).unwrap_err().as_secs()).collect();
+        assert!(away.is_sorted(), "{away:?}");
+        assert_eq!(away[..3], [1, 2, 3], "at the rate that is known, as long as nothing more is tried");
+        assert!((30..60).contains(&away[999]), "{} s, not a quarter of an hour", away[999]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kit::controlplane::Options;
 use kit::{ControlPlane, eventually, metrics};
 use kube::api::ListParams;
 use reqwest::Method;
 use secret_version_operator::api::v1alpha1::SecretVersion;
+use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
 
 use crate::subject::{REFRESH, Subject, is_ready};
@@ -94,6 +96,17 @@ async fn wait_ready(world: &World<'_>) {
     ready.await.unwrap();
 }
 
+/// Waits until people were told of each resource that it is ready, which is the last that they are told.
+async fn wait_told(world: &World<'_>) {
+    let told = eventually(SOON, "people are told of all resources", async || {
+        let synced = ListParams::default().fields(&format!("reason={}", Reason::Synced.as_str()));
+        let told = world.api::<Event>().list(&synced).await?.items.len();
+        ensure!(told > MANAGED + OBSERVED, "of {told}, and the connection");
+        Ok(())
+    });
+    told.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_resources_at_rest_write_nothing() {
     // One of its own: its counts are then of this test alone.
@@ -125,8 +138,9 @@ async fn two_hundred_resources_at_rest_write_nothing() {
         "{MANAGED} managed and {OBSERVED} observed resources are ready after {:.1} s",
         began.elapsed().as_secs_f32()
     );
-    // What was begun may end.
+    // What was begun may end, and what was done may be told.
     world.all_refreshed(&secrets, 1).await.unwrap();
+    wait_told(world).await;
 
     // Managed: finalizer, intent, Secret, status. Observed: Secret, status. Events and the connection apart.
     let mut writes: BTreeMap<String, usize> = BTreeMap::new();

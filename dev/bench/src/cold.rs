@@ -10,7 +10,7 @@ use crate::figures::{Case, Page};
 use crate::load::{self, Kind};
 use crate::sample::taken;
 use crate::watch::Watch;
-use crate::{Rounds, floor};
+use crate::{Rounds, floor, plot};
 
 /// Refreshes are not what is measured.
 const INTERVAL: &str = "1h";
@@ -40,7 +40,11 @@ pub(crate) async fn run(kind: Kind, sizes: &[usize], rounds: &Rounds) -> Result<
         page.add(scenario, case)?;
         arena.plane.stop().await?;
     }
-    Ok(())
+    let title = format!("{kind:?} resources, from the operator's start until all are ready");
+    let rates = ["floor, resources/s", "operator, resources/s"];
+    plot::draw(&page, scenario, "rate", &title, "resources a second", &rates)?;
+    let memory = ["peak resident memory, MiB"];
+    plot::draw(&page, scenario, "memory", &title, "MiB", &memory)
 }
 
 async fn by_floor(arena: &Arena, kind: Kind, size: usize, case: &mut Case) -> Result<()> {

@@ -8,6 +8,7 @@ mod cold;
 mod figures;
 mod floor;
 mod load;
+mod plot;
 mod sample;
 mod standing;
 mod watch;

@@ -1,0 +1,72 @@
+//! Plots of kept figures, as SVG.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+use crate::figures::{Case, Page, file};
+
+const SIZE: (u32, u32) = (800, 420);
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(31, 119, 180),
+    RGBColor(255, 127, 14),
+    RGBColor(44, 160, 44),
+    RGBColor(214, 39, 40),
+    RGBColor(148, 103, 189),
+    RGBColor(140, 86, 75),
+];
+
+/// Draws figures over the number of resources: a line for each figure of each series of cases, with its least and most.
+pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &str, figures: &[&str]) -> Result<()> {
+    let mut lines: BTreeMap<String, Vec<(f64, (f64, f64, f64))>> = BTreeMap::new();
+    for case in &page.cases {
+        for figure in figures {
+            if let Some(spread) = case.spread(figure) {
+                lines.entry(label(case, figure)).or_default().push((case.resources as f64, spread));
+            }
+        }
+    }
+    let points = || lines.values().flatten();
+    let most_x = points().map(|(x, _)| *x).fold(1.0, f64::max);
+    let most_y = points().map(|(_, (_, _, most))| *most).fold(1.0, f64::max);
+    let path = file(&format!("{scenario}-{name}"), "svg");
+    let area = SVGBackend::new(&path, SIZE).into_drawing_area();
+    area.fill(&WHITE).map_err(broken)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(60)
+        .build_cartesian_2d(0.0..most_x * 1.05, 0.0..most_y * 1.25)
+        .map_err(broken)?;
+    chart.configure_mesh().x_desc("resources").y_desc(unit).disable_x_mesh().draw().map_err(broken)?;
+    for ((label, line), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let medians = line.iter().map(|(x, (median, _, _))| (*x, *median));
+        let bars = line
+            .iter()
+            .map(|(x, (median, least, most))| ErrorBar::new_vertical(*x, *least, *median, *most, colour.filled(), 8));
+        chart
+            .draw_series(LineSeries::new(medians, colour.stroke_width(2)))
+            .map_err(broken)?
+            .label(label)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+        chart.draw_series(bars).map_err(broken)?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .draw()
+        .map_err(broken)?;
+    area.present().map_err(broken)
+}
+
+fn label(case: &Case, figure: &str) -> String {
+    let figure = figure.rsplit_once(", ").map_or(figure, |(figure, _)| figure);
+    format!("{figure} ({})", case.what)
+}
+
+fn broken(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("a plot could not be drawn: {error}")
+}
