@@ -2,7 +2,7 @@
 # and a C compiler; the rest is fetched or built into the user's cache.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate model faults mutants lint assets toolchain
+.PHONY: help demo test simulate model faults mutants bench lint assets toolchain
 
 CARGO ?= cargo
 
@@ -10,7 +10,8 @@ CARGO ?= cargo
 # cluster of your own to run it in.
 export ONCE DEMO_KUBECONFIG
 
-# How often `make faults` runs each row (3), and how many worlds `make simulate` goes through (100000).
+# How often `make faults` runs each row (3) and `make bench` measures (5), and how many worlds `make simulate` goes through
+# (100000).
 RUNS ?=
 
 # What `make mutants` breaks, and the tool it does so with.
@@ -65,6 +66,15 @@ mutants: toolchain ## Break the rules in hundreds of ways (FILE=src/domain/NAME.
 		$(CARGO) install --quiet --locked --debug --root "$(MUTANTS)" cargo-mutants@$(lastword $(subst -, ,$(MUTANTS)))
 	PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 CARGO_TARGET_DIR="$(CURDIR)/target/mutants" \
 		"$(MUTANTS)/bin/cargo-mutants" mutants --file "$(FILE)"
+
+bench: toolchain ## Measure the operator beside the least that anybody could do (RUNS=n: so many rounds), and draw docs/benchmarks
+	@echo "make bench compiles for release (about 5 minutes on two cores, once), and measures for an hour or more:"
+	@echo "on a machine that does nothing else."
+	$(CARGO) build --workspace --bins
+	@"$(KIT)" assets
+	@for scenario in cold create standing limited; do \
+		$(CARGO) run --package bench -- "$$scenario" --rounds $(or $(RUNS),5) || exit 1; \
+	done
 
 lint: toolchain ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check

@@ -4,7 +4,7 @@
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -25,7 +25,8 @@ pub(crate) fn router() -> Router<Simulator> {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/state", get(state))
-        .route("/seed", put(seed))
+        // A world may be of any size, and who controls it is trusted.
+        .route("/seed", put(seed).layer(DefaultBodyLimit::disable()))
         .route("/journal", get(read_journal).delete(clear_journal))
         .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))

@@ -20,6 +20,8 @@ pub(crate) const ORGANIZATION: &str = "1410000000000";
 pub(crate) const TOKEN: &str = "bench-token";
 /// The name of the connection, and of the Secret with its credential.
 pub(crate) const CONNECTION: &str = "remote";
+/// The Secret with the operator's keys.
+pub(crate) const KEYS: &str = "secret-version-operator-digest-keys";
 
 /// How many secrets the remote has, and what is in each.
 #[derive(Clone, Copy)]
@@ -58,6 +60,10 @@ impl Arena {
         let client = client(&plane).await?;
         let arena = Self { plane, client, namespace, simulator: Arc::new(simulator), remote, installed };
         arena.connect().await?;
+        // What it does once for an installation is not measured.
+        let operator = arena.operator().await?;
+        operator.wait_ready().await?;
+        operator.process().stop().await?;
         Ok(arena)
     }
 

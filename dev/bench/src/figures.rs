@@ -7,6 +7,14 @@ use std::{fs, thread};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+/// A figure over all rounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
 /// What was measured of one case, round by round, by name of the figure.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Case {
@@ -28,18 +36,18 @@ impl Case {
         self.figures.entry(name.to_owned()).or_default().push(value);
     }
 
-    /// Median, least and most of a figure.
-    pub(crate) fn spread(&self, name: &str) -> Option<(f64, f64, f64)> {
+    /// A figure over all rounds.
+    pub(crate) fn spread(&self, name: &str) -> Option<Spread> {
         let mut all = self.figures.get(name)?.clone();
         all.sort_by(f64::total_cmp);
-        Some((all[all.len() / 2], *all.first()?, *all.last()?))
+        Some(Spread { median: *all.get(all.len() / 2)?, least: *all.first()?, most: *all.last()? })
     }
 
     /// The case as rows of text.
     pub(crate) fn print(&self) {
         println!("\n{} ({} resources)", self.what, self.resources);
         for name in self.figures.keys() {
-            if let Some((median, least, most)) = self.spread(name) {
+            if let Some(Spread { median, least, most }) = self.spread(name) {
                 println!("  {name:44} {median:>12.2}   ({least:.2} to {most:.2})");
             }
         }

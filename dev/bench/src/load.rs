@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use secret_version_operator::api::v1alpha1::SecretVersion;
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, CONNECTION, secret_id};
+use crate::arena::{Arena, CONNECTION, KEYS, secret_id};
 
 /// Requests at a time: more than the apiserver of a small machine can carry out.
 pub(crate) const AT_ONCE: usize = 32;
@@ -91,7 +91,8 @@ pub(crate) async fn clear(arena: &Arena) -> Result<()> {
     let resources = arena.api::<SecretVersion>();
     resources.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     let secrets = arena.api::<Secret>();
-    let targets = ListParams::default().fields(&format!("metadata.name!={CONNECTION},type=Opaque"));
+    let targets =
+        ListParams::default().fields(&format!("metadata.name!={CONNECTION},metadata.name!={KEYS},type=Opaque"));
     secrets.delete_collection(&DeleteParams::default(), &targets).await?;
     let until = Instant::now() + Duration::from_mins(10);
     loop {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use crate::figures::{Case, Page, file};
+use crate::figures::{Case, Page, Spread, file};
 
 const SIZE: (u32, u32) = (800, 420);
 const COLOURS: [RGBColor; 6] = [
@@ -19,7 +19,7 @@ const COLOURS: [RGBColor; 6] = [
 
 /// Draws figures over the number of resources: a line for each figure of each series of cases, with its least and most.
 pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &str, figures: &[&str]) -> Result<()> {
-    let mut lines: BTreeMap<String, Vec<(f64, (f64, f64, f64))>> = BTreeMap::new();
+    let mut lines: BTreeMap<String, Vec<(f64, Spread)>> = BTreeMap::new();
     for case in &page.cases {
         for figure in figures {
             if let Some(spread) = case.spread(figure) {
@@ -29,7 +29,7 @@ pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &
     }
     let points = || lines.values().flatten();
     let most_x = points().map(|(x, _)| *x).fold(1.0, f64::max);
-    let most_y = points().map(|(_, (_, _, most))| *most).fold(1.0, f64::max);
+    let most_y = points().map(|(_, y)| y.most).fold(1.0, f64::max);
     let path = file(&format!("{scenario}-{name}"), "svg");
     let area = SVGBackend::new(&path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(broken)?;
@@ -42,10 +42,8 @@ pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &
         .map_err(broken)?;
     chart.configure_mesh().x_desc("resources").y_desc(unit).disable_x_mesh().draw().map_err(broken)?;
     for ((label, line), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let medians = line.iter().map(|(x, (median, _, _))| (*x, *median));
-        let bars = line
-            .iter()
-            .map(|(x, (median, least, most))| ErrorBar::new_vertical(*x, *least, *median, *most, colour.filled(), 8));
+        let medians = line.iter().map(|(x, y)| (*x, y.median));
+        let bars = line.iter().map(|(x, y)| ErrorBar::new_vertical(*x, y.least, y.median, y.most, colour.filled(), 8));
         chart
             .draw_series(LineSeries::new(medians, colour.stroke_width(2)))
             .map_err(broken)?
