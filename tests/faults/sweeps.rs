@@ -48,6 +48,25 @@ async fn settled(world: &World<'_>) -> Result<(Vec<Subject>, Vec<Follower>)> {
     Ok((subjects, followers))
 }
 
+/// Resources that were all applied while nobody looked after them, and are then served.
+async fn all_new(
+    world: &World<'_>,
+    count: usize,
+    apply: impl AsyncFn(&World<'_>) -> Result<Follower>,
+) -> Result<Vec<Follower>> {
+    world.kill()?;
+    world.clear_lease().await?;
+    let mut followers = Vec::new();
+    for _ in 0..count {
+        followers.push(apply(world).await?);
+    }
+    world.operator.process().start()?;
+    for follower in &followers {
+        follower.serves(world, SOON).await?;
+    }
+    Ok(followers)
+}
+
 /// Scripts a fault for every list of secrets.
 async fn lists_are(world: &World<'_>, action: &Value) -> Result<u64> {
     world.simulator.add_fault(&json!({ "match": { "operation": "list_secrets" }, "action": action })).await
@@ -108,16 +127,7 @@ async fn a_refresh_costs_pages_and_wakes_whom_it_concerns() {
 async fn many_who_wait_are_served_by_pages() {
     let plane = ControlPlane::shared().await.unwrap();
     let world = &World::start_steady(plane, "cold").await.unwrap();
-    world.kill().unwrap();
-    world.clear_lease().await.unwrap();
-    let mut followers = Vec::new();
-    for _ in 0..COLD {
-        followers.push(Follower::apply(world).await.unwrap());
-    }
-    world.operator.process().start().unwrap();
-    for follower in &followers {
-        follower.serves(world, SOON).await.unwrap();
-    }
+    let mut followers = all_new(world, COLD, Follower::apply).await.unwrap();
     let alone = asked_alone(world, &followers).await;
     let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count();
     println!("{COLD} resources are ready after {pages} pages and {alone} requests for one secret");
@@ -141,16 +151,7 @@ async fn many_who_wait_are_served_by_pages() {
 async fn many_names_are_found_by_one_list() {
     let plane = ControlPlane::shared().await.unwrap();
     let world = &World::start_steady(plane, "names").await.unwrap();
-    world.kill().unwrap();
-    world.clear_lease().await.unwrap();
-    let mut followers = Vec::new();
-    for _ in 0..NAMED {
-        followers.push(Follower::apply_by_name(world).await.unwrap());
-    }
-    world.operator.process().start().unwrap();
-    for follower in &followers {
-        follower.serves(world, SOON).await.unwrap();
-    }
+    all_new(world, NAMED, Follower::apply_by_name).await.unwrap();
     let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count();
     println!("{NAMED} resources that know a name are ready after {pages} pages");
     // One for the names and one for the values, and looks that came meanwhile.

@@ -1,6 +1,8 @@
 //! The floor: for each resource what the operator has to write, by a client that does nothing else.
 
 use anyhow::{Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -75,7 +77,7 @@ impl Floor<'_> {
         let list = self.http.get(format!("{versions}&offset=0&limit=100")).bearer_auth(TOKEN).send().await?;
         list.error_for_status()?.bytes().await?;
         self.status(&name, &intent(meta)).await?;
-        let body = json!({ "value": "dg==".repeat(self.arena.remote.value_bytes.div_ceil(3)) });
+        let body = json!({ "value": STANDARD.encode(vec![b'v'; self.arena.remote.value_bytes]) });
         let made = self.http.post(&versions).bearer_auth(TOKEN).json(&body).send().await?;
         made.error_for_status()?.bytes().await?;
         self.target(meta).await?;
