@@ -72,7 +72,7 @@ bench: toolchain ## Measure the operator beside the least that anybody could do 
 	@echo "on a machine that does nothing else."
 	$(CARGO) build --workspace --bins
 	@"$(KIT)" assets
-	@for scenario in cold create standing limited; do \
+	@for scenario in cold create standing limited deletion foreign; do \
 		$(CARGO) run --package bench -- "$$scenario" --rounds $(or $(RUNS),5) || exit 1; \
 	done
 

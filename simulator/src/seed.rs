@@ -257,8 +257,9 @@ pub enum SeedError {
 impl Seed {
     /// Reads YAML (and so JSON), refuses unknown fields, and checks what the types cannot say.
     pub fn from_yaml(text: &str) -> Result<Self, SeedError> {
-        // Snippets would print lines of the file, and lines hold values and tokens.
-        let options = serde_saphyr::options! { with_snippet: false };
+        // Snippets would print lines of the file, and lines hold values and tokens. Whoever starts a simulator may give it a world of
+        // any size.
+        let options = serde_saphyr::options! { with_snippet: false, budget: None };
         let seed: Self =
             serde_saphyr::from_str_with_options(text, options).map_err(|error| SeedError::Syntax(error.to_string()))?;
         seed.check()?;

@@ -30,6 +30,9 @@ pub(super) async fn apply(pass: &mut Pass<'_>, effect: Effect) -> Result<(), Err
         Effect::RemoveFinalizer { events } => {
             tell_all(pass, events).await;
             finalizer(pass, false).await?;
+            if let (Some(place), Some(uid)) = (pass.place(), &pass.observed.cr.metadata.uid) {
+                pass.ctx.places.release(&place, uid);
+            }
             Err(Error::Gone)
         }
         Effect::WriteIntent { status, events } => {
@@ -179,7 +182,7 @@ fn note_outcome(pass: &mut Pass<'_>, intent: &str, sent: Sent) {
             let fate = if for_good { FateAt::Refused } else { FateAt::Rejected };
             let mut memory = lock(&pass.memory);
             memory.intent = Some((intent.to_owned(), fate));
-            memory.refused = for_good.then(|| pass.stimulus.clone());
+            memory.refused = for_good.then(|| Box::new(pass.stimulus.clone()));
         }
         (Outcome::Ambiguous, Sent::Failed(failure)) => {
             warn!("the outcome of a create is not known: {}", failure.message);

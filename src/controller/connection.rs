@@ -248,13 +248,13 @@ struct Loaded {
 async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> Result<Loaded, Error> {
     let spec = connection.settings();
     let namespace = match K::KIND {
-        ConnectionKind::AbejaConnection => key.key.namespace.clone(),
-        ConnectionKind::ClusterAbejaConnection => ctx.cluster_namespace.clone(),
+        ConnectionKind::AbejaConnection => &*key.key.namespace,
+        ConnectionKind::ClusterAbejaConnection => &ctx.cluster_namespace,
     };
     let mut loaded = Loaded {
         fingerprint: format!("{:?}/{:?}", connection.meta().uid, connection.meta().generation),
         material: Err(Problem::passing(Reason::ConnectionNotReady, "the connection is being looked into")),
-        secrets: secret_names(spec).iter().map(|name| Key::new(&namespace, name)).collect(),
+        secrets: secret_names(spec).iter().map(|name| Key::new(namespace, name)).collect(),
         ca_in_config_map: spec.ca_bundle_ref.as_ref().is_some_and(|ca| ca.kind == CaBundleKind::ConfigMap),
     };
     let url = match ctx.connections.endpoints.resolve(spec.url.as_deref()) {
@@ -264,14 +264,14 @@ async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> 
             return Ok(loaded);
         }
     };
-    let credential = match credential(ctx, spec, &namespace, &mut loaded.fingerprint).await? {
+    let credential = match credential(ctx, spec, namespace, &mut loaded.fingerprint).await? {
         Ok(credential) => credential,
         Err(problem) => {
             loaded.material = Err(problem);
             return Ok(loaded);
         }
     };
-    let ca_bundle = match ca_bundle(ctx, spec, &namespace, &mut loaded.fingerprint).await? {
+    let ca_bundle = match ca_bundle(ctx, spec, namespace, &mut loaded.fingerprint).await? {
         Ok(ca) => ca,
         Err(problem) => {
             loaded.material = Err(problem);

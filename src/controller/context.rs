@@ -241,13 +241,26 @@ pub struct Places {
 impl Places {
     /// Waits for the lock of a place.
     pub async fn lock(&self, place: &Place) -> tokio::sync::OwnedMutexGuard<()> {
-        let mutex = lock(&self.locks).entry(place.clone()).or_default().clone();
+        let mutex = {
+            let mut locks = lock(&self.locks);
+            // Those that nobody holds or waits for, so that only those are kept.
+            locks.retain(|_, mutex| Arc::strong_count(mutex) > 1);
+            locks.entry(place.clone()).or_default().clone()
+        };
         mutex.lock_owned().await
     }
 
     /// Notes that this process writes an intent for a resource.
     pub fn claim(&self, place: &Place, uid: &str) {
         lock(&self.claims).insert(place.clone(), uid.to_owned());
+    }
+
+    /// Forgets a claim of a resource that went.
+    pub fn release(&self, place: &Place, uid: &str) {
+        let mut claims = lock(&self.claims);
+        if claims.get(place).is_some_and(|claimant| claimant == uid) {
+            claims.remove(place);
+        }
     }
 
     /// The resource that this process wrote an intent for, whatever the cache shows.

@@ -3,32 +3,32 @@
 //! takes the same course.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::runtime::reflector::{self, ObjectRef};
 
 use crate::api::v1alpha1::{ConnectionKind, DeletionPolicy, SecretVersion};
 use crate::domain::projection::TargetView;
 
-/// Namespace and name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Namespace and name of an object. Copies share their text: each object's key is kept in many places.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Namespace; empty for objects of the cluster.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl Key {
     /// The key of a namespace and a name.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// The key of an object.
     pub fn of<K: kube::Resource>(object: &K) -> Self {
         let meta = object.meta();
-        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+        Self::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 
     /// The object's reference in a watch's cache.
@@ -40,7 +40,7 @@ impl Key {
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.namespace.as_str() {
+        match &*self.namespace {
             "" => f.write_str(&self.name),
             namespace => write!(f, "{namespace}/{}", self.name),
         }
@@ -71,11 +71,11 @@ impl ConnectionKey {
 /// What a resource depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
-    secrets: Vec<Key>,
+    secrets: Box<[Key]>,
     connection: ConnectionKey,
     /// Whether the connection will be needed to clean up: an edit of the policy concerns it.
     cleans_up: bool,
-    remote_secret: Option<String>,
+    remote_secret: Option<Arc<str>>,
 }
 
 impl Links {
@@ -85,6 +85,7 @@ impl Links {
         let status = cr.status.as_ref();
         let source = cr.spec.value_from.iter().flat_map(|v| &v.secret_key_ref).map(|s| s.name.as_str());
         let former = status.and_then(|s| s.target.as_ref()).map(|t| t.name.as_str());
+        let pinned = status.and_then(|s| s.secret_id.as_deref());
         let mut names: Vec<&str> = source.chain([TargetView::of(cr).name()]).chain(former).collect();
         names.sort_unstable();
         names.dedup();
@@ -93,7 +94,7 @@ impl Links {
             connection: ConnectionKey::of(cr),
             cleans_up: cr.spec.value_from.is_some()
                 && cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain,
-            remote_secret: cr.spec.remote_ref.secret_id.clone().or_else(|| status.and_then(|s| s.secret_id.clone())),
+            remote_secret: cr.spec.remote_ref.secret_id.as_deref().or(pinned).map(Arc::from),
         }
     }
 }
@@ -107,7 +108,7 @@ struct Inner {
     links: BTreeMap<Key, Links>,
     by_secret: Lookup<Key>,
     by_connection: Lookup<ConnectionKey>,
-    by_remote: Lookup<String>,
+    by_remote: Lookup<Arc<str>>,
     unseen: BTreeSet<Key>,
 }
 
@@ -158,7 +159,7 @@ impl Index {
 
     /// The resources of a remote secret, by its id alone: callers compare the whole place.
     pub fn of_remote(&self, secret_id: &str) -> Vec<Key> {
-        self.with(|inner| inner.by_remote.get(&secret_id.to_owned()))
+        self.with(|inner| inner.by_remote.get(&secret_id.into()))
     }
 
     /// The resources that shared anything with links that are gone.
@@ -182,18 +183,19 @@ impl Inner {
     }
 }
 
+/// Who cares about what, as pairs: most of what is cared about has one who does, and a set for each would cost ten times as much.
 #[derive(Debug)]
-struct Lookup<K>(BTreeMap<K, BTreeSet<Key>>);
+struct Lookup<K>(BTreeSet<(K, Key)>);
 
 impl<K> Default for Lookup<K> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(BTreeSet::new())
     }
 }
 
 impl<K: Clone + Ord> Lookup<K> {
     fn add(&mut self, at: &K, key: &Key) {
-        self.0.entry(at.clone()).or_default().insert(key.clone());
+        self.0.insert((at.clone(), key.clone()));
     }
 
     fn add_all<'a>(&mut self, at: impl IntoIterator<Item = &'a K>, key: &Key)
@@ -204,12 +206,7 @@ impl<K: Clone + Ord> Lookup<K> {
     }
 
     fn remove(&mut self, at: &K, key: &Key) {
-        if let Some(keys) = self.0.get_mut(at) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.0.remove(at);
-            }
-        }
+        self.0.remove(&(at.clone(), key.clone()));
     }
 
     fn remove_all<'a>(&mut self, at: impl IntoIterator<Item = &'a K>, key: &Key)
@@ -220,7 +217,9 @@ impl<K: Clone + Ord> Lookup<K> {
     }
 
     fn get(&self, at: &K) -> Vec<Key> {
-        self.0.get(at).into_iter().flatten().cloned().collect()
+        // No key comes before an empty one.
+        let from = self.0.range((at.clone(), Key::default())..);
+        from.take_while(|(here, _)| here == at).map(|(_, key)| key.clone()).collect()
     }
 }
 
@@ -255,6 +254,7 @@ mod tests {
         assert_eq!(index.of_secret(&Key::new("ns", "a")), [Key::new("ns", "a")]);
         assert_eq!(index.of_secret(&Key::new("other", "source")), []);
         assert_eq!(index.of_remote("1").len(), 2);
+        assert_eq!(index.of_remote("0"), []);
     }
 
     #[test]

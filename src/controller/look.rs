@@ -149,7 +149,7 @@ fn ids_from_list(pass: &mut Pass<'_>, name: &str) -> Result<Option<Vec<String>>,
     match ask(pass, &Wanted::Name(name.to_owned()))? {
         Some(Answer::Ids(ids)) => {
             let all = ids.to_vec();
-            lock(&pass.memory).named = Some(Named { name: name.to_owned(), ids, until: now + LONGEST_WAIT });
+            lock(&pass.memory).named = Some(Box::new(Named { name: name.to_owned(), ids, until: now + LONGEST_WAIT }));
             Ok(Some(all))
         }
         _ => Ok(None),

@@ -1,6 +1,6 @@
 //! What this process remembers of each resource between passes, on the monotonic clock. Losing it is safe.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +41,25 @@ pub struct Named {
     pub until: Instant,
 }
 
-/// The memory of one resource.
+/// Why nothing is tried for now.
+#[derive(Debug)]
+pub struct Hold {
+    pub until: Instant,
+    /// What was so when the last try failed.
+    pub then: Stimulus,
+    /// What a sweep had found the remote to be like.
+    pub swept: Option<u64>,
+}
+
+/// What a write of this process made of the resource.
+#[derive(Debug)]
+pub(super) struct Own {
+    cr: SecretVersion,
+    /// The resource versions that it replaced.
+    replaced: Vec<String>,
+}
+
+/// The memory of one resource. At rest nearly all of it is empty, so what is large has a box of its own.
 #[derive(Debug)]
 pub struct Memory {
     /// The fate of the intent with this id.
@@ -69,7 +87,7 @@ pub struct Memory {
     /// Passes that failed in a row.
     pub failures: u32,
     /// Until when nothing is tried, unless something other than this changed, or a sweep found the remote in another state.
-    pub hold: Option<(Instant, Stimulus, Option<u64>)>,
+    pub hold: Option<Box<Hold>>,
     /// The refresh tick that was last served.
     pub tick: Option<i128>,
     /// Whether a sweep found that the remote moved, and no pass has settled it yet.
@@ -77,11 +95,11 @@ pub struct Memory {
     /// What the remote was like when a sweep last woke the resource.
     pub swept: Option<u64>,
     /// What a name was just found to mean.
-    pub named: Option<Named>,
+    pub named: Option<Box<Named>>,
     /// What was so when the remote refused a create for good.
-    pub refused: Option<Stimulus>,
-    /// The resource as this process last wrote it, and the resource versions that it replaced.
-    pub own: Option<(SecretVersion, Vec<String>)>,
+    pub refused: Option<Box<Stimulus>>,
+    /// The resource as this process last wrote it, until the cache shows as much.
+    own: Option<Box<Own>>,
     creates: f64,
     creates_at: Instant,
 }
@@ -160,11 +178,11 @@ impl Memory {
     /// The newer of the cached resource and what this process wrote, or found where it was to write.
     pub fn newest(&mut self, cached: &SecretVersion) -> SecretVersion {
         match &self.own {
-            Some((own, replaced))
-                if own.metadata.uid == cached.metadata.uid
-                    && cached.metadata.resource_version.as_ref().is_some_and(|v| replaced.contains(v)) =>
+            Some(own)
+                if own.cr.metadata.uid == cached.metadata.uid
+                    && cached.metadata.resource_version.as_ref().is_some_and(|v| own.replaced.contains(v)) =>
             {
-                own.clone()
+                own.cr.clone()
             }
             _ => {
                 self.own = None;
@@ -175,11 +193,11 @@ impl Memory {
 
     /// Notes that one state of the resource was replaced by another, whether or not the cache shows it yet.
     pub fn replaced(&mut self, before: Option<String>, after: &SecretVersion) {
-        let mut replaced = self.own.take().map(|(_, replaced)| replaced).unwrap_or_default();
+        let mut replaced = self.own.take().map(|own| own.replaced).unwrap_or_default();
         if before != after.metadata.resource_version {
             replaced.extend(before);
         }
-        self.own = Some((after.clone(), replaced));
+        self.own = Some(Box::new(Own { cr: after.clone(), replaced }));
     }
 }
 
@@ -204,6 +222,11 @@ impl Memories {
     /// Forgets a resource.
     pub fn forget(&self, uid: &str) {
         lock(&self.0).remove(uid);
+    }
+
+    /// Forgets all others.
+    pub fn keep(&self, uids: &HashSet<&str>) {
+        lock(&self.0).retain(|uid, _| uids.contains(uid.as_str()));
     }
 }
 

@@ -30,7 +30,7 @@ use super::connections::View;
 use super::context::Ctx;
 use super::error::Error;
 use super::index::{ConnectionKey, Key};
-use super::memory::{FateAt, Shared, lock};
+use super::memory::{FateAt, Hold, Shared, lock};
 use super::queue::Requeue;
 use super::sweep::Organization;
 use super::{apply, look, patch};
@@ -233,10 +233,10 @@ impl<'a> Pass<'a> {
     /// How long nothing is tried, because the last try failed and nothing changed since.
     fn on_hold(&self) -> Option<Duration> {
         let memory = lock(&self.memory);
-        let (until, then, remote) = memory.hold.as_ref()?;
+        let Hold { until, then, swept } = memory.hold.as_deref()?;
         let left = until.saturating_duration_since(Instant::now());
         let same =
-            then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref()) && *remote == memory.swept;
+            then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref()) && *swept == memory.swept;
         (same && !left.is_zero()).then_some(left)
     }
 
@@ -302,7 +302,10 @@ impl<'a> Pass<'a> {
         if let Some((_, fate @ FateAt::Fresh)) = &mut memory.intent {
             *fate = FateAt::NotSent;
         }
-        let hold = |wait: Duration| Some((Instant::now() + wait, self.stimulus.clone(), self.swept));
+        let hold = |wait: Duration| {
+            let (until, then) = (Instant::now() + wait, self.stimulus.clone());
+            Some(Box::new(Hold { until, then, swept: self.swept }))
+        };
         let wait = match rest.wake {
             Wake::Refresh => {
                 (memory.failures, memory.hold, memory.tick) = (0, None, self.tick);
@@ -517,15 +520,20 @@ impl<'a> Pass<'a> {
                 None => api.patch(&name, &patch::params(), &patch).await,
             };
             match answer {
-                Ok(written) => return Ok(written),
+                Ok(mut written) => {
+                    // It is remembered as the cache would have it.
+                    patch::prune(&mut written.metadata);
+                    return Ok(written);
+                }
                 Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
                 Err(kube::Error::Api(status)) if status.is_conflict() && tries < MAX_TRIES => tries += 1,
                 Err(error) => return Err(Error::kube(op, error)),
             }
             let now = api.get_opt(&name).await.map_err(|error| Error::kube(op, error))?;
-            let Some(now) = now.filter(|now| now.metadata.uid == self.observed.cr.metadata.uid) else {
+            let Some(mut now) = now.filter(|now| now.metadata.uid == self.observed.cr.metadata.uid) else {
                 return Err(Error::Gone);
             };
+            patch::prune(&mut now.metadata);
             // The cache may lag for long, and each pass that believed it would end here.
             lock(&self.memory).replaced(self.observed.cr.metadata.resource_version.clone(), &now);
             if !patch::alike(&now, &self.observed.cr) {

@@ -1,5 +1,7 @@
 //! Merge patches (RFC 7396) from what is to what should be: only what differs, and guarded by UID and resource version.
 
+use std::collections::BTreeMap;
+
 use kube::api::PatchParams;
 use kube::core::ObjectMeta;
 use serde::Serialize;
@@ -32,15 +34,19 @@ pub(super) fn finalizer(meta: &ObjectMeta, wanted: bool) -> Value {
     json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers}})
 }
 
-/// Whether two states of a resource differ, if at all, only in what the rules never look at: labels, the annotations of
-/// others, and whose field is whose.
+/// Takes off what the rules never look at: labels, the annotations of others, and whose field is whose.
+pub(super) fn prune(meta: &mut ObjectMeta) {
+    (meta.managed_fields, meta.labels) = (None, None);
+    let ours = meta.annotations.take().unwrap_or_default().into_iter().filter(|(key, _)| key.starts_with(GROUP));
+    meta.annotations = Some(ours.collect()).filter(|ours: &BTreeMap<_, _>| !ours.is_empty());
+}
+
+/// Whether two states of a resource differ, if at all, only in what the rules never look at.
 pub(super) fn alike(one: &SecretVersion, other: &SecretVersion) -> bool {
     let bare = |cr: &SecretVersion| {
         let mut cr = cr.clone();
-        let meta = &mut cr.metadata;
-        (meta.resource_version, meta.managed_fields, meta.labels) = (None, None, None);
-        let annotations = meta.annotations.take().unwrap_or_default();
-        meta.annotations = Some(annotations.into_iter().filter(|(key, _)| key.starts_with(GROUP)).collect());
+        prune(&mut cr.metadata);
+        cr.metadata.resource_version = None;
         cr
     };
     bare(one) == bare(other)

@@ -139,7 +139,7 @@ mod tests {
             let shutdown = CancellationToken::new();
             let (noted, taken, requeue, began) = (passes.clone(), permits.clone(), Arc::new(requeue), Instant::now());
             let pass = move |key: Key| {
-                noted.lock().unwrap().push((key.name.clone(), began.elapsed()));
+                noted.lock().unwrap().push((key.name.to_string(), began.elapsed()));
                 let (taken, requeue) = (taken.clone(), requeue.clone());
                 async move {
                     taken.acquire().await.unwrap().forget();

@@ -49,7 +49,7 @@ impl SecretCache {
         match self.lock().get(key) {
             None => Meta::Absent,
             Some(record) => Meta::Present(ObjectSeen {
-                name: key.name.clone(),
+                name: key.name.to_string(),
                 uid: record.uid.clone(),
                 resource_version: record.resource_version.clone(),
             }),
@@ -113,7 +113,7 @@ impl Listing {
     }
 
     fn covers(&self, key: &Key) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+        self.namespace.as_ref().is_none_or(|namespace| **namespace == *key.namespace)
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{debug, error, info};
 use crate::api::v1alpha1::{RefreshMode, SecretVersion};
 use crate::domain::backoff;
 use crate::domain::class::Class;
-use crate::domain::moved::moved;
+use crate::domain::moved::{Moved, moved};
 use crate::domain::observed::Version;
 use crate::domain::place::Place;
 use crate::domain::refresh;
@@ -360,7 +360,7 @@ async fn look(ctx: &Ctx, organization: &Organization) -> Look {
     Look::Done
 }
 
-/// Wakes those to whom the versions of their secret are news, once for each state that they are in.
+/// Wakes those to whom the versions of their secret are news.
 fn wake_if_moved(ctx: &Ctx, users: &Users, keys: &[Key], versions: &[Version]) {
     let mut hasher = DefaultHasher::new();
     for version in versions {
@@ -375,10 +375,16 @@ fn wake_if_moved(ctx: &Ctx, users: &Users, keys: &[Key], versions: &[Version]) {
         let mut memory = lock(&memory);
         let cr = memory.newest(cached);
         let still_here = |place: &Place| Some(&place.url) == users.url.as_ref();
-        if place_of(ctx, &cr).as_ref().is_some_and(still_here)
-            && moved(&cr, versions)
-            && memory.swept.replace(state) != Some(state)
-        {
+        if !place_of(ctx, &cr).as_ref().is_some_and(still_here) {
+            continue;
+        }
+        let wakes = match moved(&cr, versions) {
+            Moved::Not => false,
+            Moved::Beside => memory.swept != Some(state),
+            Moved::Itself => true,
+        };
+        if wakes {
+            memory.swept = Some(state);
             memory.due = true;
             drop(memory);
             ctx.wake_resources([key.clone()]);

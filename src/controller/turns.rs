@@ -5,6 +5,7 @@
 //! places than leave some to others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::domain::lane::Lane;
 
@@ -27,16 +28,16 @@ pub(super) struct Turns {
     /// Those who are worked on, and the lane that they are to wait in afterwards.
     running: HashMap<Key, Option<Lane>>,
     /// Places that each namespace holds.
-    held: HashMap<String, usize>,
+    held: HashMap<Arc<str>, usize>,
 }
 
 /// One lane.
 #[derive(Debug, Default)]
 struct Waiting {
     /// Namespaces in which somebody waits, in the order of their turns.
-    ring: VecDeque<String>,
+    ring: VecDeque<Arc<str>>,
     /// Names, in the order in which they came. Some may have moved to another lane since.
-    names: HashMap<String, VecDeque<String>>,
+    names: HashMap<Arc<str>, VecDeque<Arc<str>>>,
 }
 
 impl Turns {

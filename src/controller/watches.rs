@@ -40,6 +40,7 @@ use super::index::{ConnectionKey, Index, Key, Links};
 use super::memory::Memories;
 use super::news::{self, News};
 use super::pass;
+use super::patch;
 use super::queue::{self, Requeue, Woken};
 use super::secrets::{Listing, SecretCache};
 use super::sweep::{self, Sweeps};
@@ -227,7 +228,10 @@ impl Queue<'_> {
             };
             std::future::ready(Ok(covered.then_some(event)))
         });
-        let events = events.modify(prune).reflect(writer).take_until(self.shutdown.clone().cancelled_owned());
+        let events = events
+            .modify(|object| patch::prune(object.meta_mut()))
+            .reflect(writer)
+            .take_until(self.shutdown.clone().cancelled_owned());
         let watch = async move {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
@@ -255,7 +259,7 @@ impl Queue<'_> {
         let (ctx, health) = (self.ctx.clone(), self.health.clone());
         let pass = move |key: Key| {
             let (ctx, health, store, reconcile) = (ctx.clone(), health.clone(), store.clone(), reconcile.clone());
-            let span = info_span!("reconcile", kind, namespace = key.namespace, name = key.name);
+            let span = info_span!("reconcile", kind, namespace = &*key.namespace, name = &*key.name);
             let pass = async move {
                 let Some(object) = store.get(&key.object_ref()) else { return Requeue::OnChange };
                 let outcome = guarded(object.clone(), ctx.clone(), kind, reconcile(object.clone(), ctx.clone())).await;
@@ -280,18 +284,19 @@ impl Queue<'_> {
     }
 }
 
+/// Objects in one page of a list. While it is read, a page takes several times the memory of what is kept of it.
+const PAGE: u32 = 100;
+
 /// How every watch is asked for.
 fn watching(timeout: Duration) -> watcher::Config {
-    watcher::Config { timeout: u32::try_from(timeout.as_secs()).ok(), ..watcher::Config::default() }
+    let timeout = u32::try_from(timeout.as_secs()).ok();
+    watcher::Config { timeout, page_size: Some(PAGE), ..watcher::Config::default() }
 }
 
-/// What nobody reads is not kept.
-fn prune<K: Resource>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
+/// What nobody reads is not kept. Of namespaces the labels are read.
+fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
+    let meta = &mut namespace.metadata;
+    (meta.managed_fields, meta.annotations) = (None, None);
 }
 
 /// Keeps the index, and wakes those that a change of one resource concerns.
@@ -315,6 +320,8 @@ fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
         }
         Event::InitDone => {
             ctx.listed.resources.open();
+            let all = ctx.resources.state();
+            ctx.memories.keep(&all.iter().filter_map(|object| object.meta().uid.as_deref()).collect());
             for links in ctx.index.end_list() {
                 wake_neighbours(ctx, &links);
             }
@@ -380,7 +387,7 @@ async fn watch_namespaces(
     shutdown: CancellationToken,
 ) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
-    let stream = watcher::watcher(api, watched).default_backoff().modify(prune).reflect(writer);
+    let stream = watcher::watcher(api, watched).default_backoff().modify(prune_namespace).reflect(writer);
     let mut stream = std::pin::pin!(stream.take_until(shutdown.cancelled_owned()));
     while let Some(event) = stream.next().await {
         match event {

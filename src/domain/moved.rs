@@ -8,10 +8,22 @@ use crate::api::v1alpha1::SecretVersion;
 use super::observed::Version;
 use super::{follow, twins};
 
+/// In what a list differs from a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// In nothing that concerns the resource.
+    Not,
+    /// In versions beside the resource's own, which may stay: worth one look.
+    Beside,
+    /// In what the resource serves. Should it go on to differ, then the list is wrong, and no substitute for a look.
+    Itself,
+}
+
 /// Whether a resource should be looked at, now that its secret's versions are listed so.
-pub fn moved(cr: &SecretVersion, listed: &[Version]) -> bool {
+pub fn moved(cr: &SecretVersion, listed: &[Version]) -> Moved {
     // What was never looked at waits for that already.
-    let Some(status) = &cr.status else { return false };
+    let Some(status) = &cr.status else { return Moved::Not };
+    let itself = |moved: bool| if moved { Moved::Itself } else { Moved::Not };
     let as_recorded = |v: &Version| {
         status.version_id.as_deref() == Some(v.id.as_str())
             && status.state == Some(v.state)
@@ -19,20 +31,25 @@ pub fn moved(cr: &SecretVersion, listed: &[Version]) -> bool {
     };
     if cr.spec.value_from.is_some() {
         // Where nothing is recorded a create is under way, which keeps its own times.
-        let Some(id) = &status.version_id else { return false };
+        let Some(id) = &status.version_id else { return Moved::Not };
         let current = listed.iter().find(|v| v.id == *id);
-        return !current.is_some_and(as_recorded) || twins::unrecorded(status, listed).next().is_some();
+        return match (current.is_some_and(as_recorded), twins::unrecorded(status, listed).next()) {
+            (false, _) => Moved::Itself,
+            (true, Some(_)) => Moved::Beside,
+            (true, None) => Moved::Not,
+        };
     }
-    match cr.spec.version_ref.as_ref().and_then(|wanted| follow::chosen(wanted, listed)) {
+    itself(match cr.spec.version_ref.as_ref().and_then(|wanted| follow::chosen(wanted, listed)) {
         Some(version) => !as_recorded(version),
         None => status.version_id.is_some(),
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::Moved::{Beside, Itself, Not};
     use super::*;
     use crate::api::v1alpha1::VersionState;
     use crate::domain::observed::Sight;
@@ -81,24 +98,24 @@ mod tests {
     fn an_observed_resource_is_woken_when_what_it_refers_to_is_not_what_it_serves() {
         let latest = json!({"latest": "Active"});
         let table = [
-            ("as it was", &latest, vec![active(1), active(2)], false),
-            ("a new one", &latest, vec![active(2), active(3)], true),
-            ("a new one that is not active", &latest, vec![active(2), inactive(3)], false),
-            ("switched off", &latest, vec![active(1), inactive(2)], true),
-            ("written again", &latest, vec![version(2, VersionState::Active, "u")], true),
-            ("gone", &latest, vec![], true),
-            ("by number, and another one came", &json!({"number": 2}), vec![active(2), active(3)], false),
-            ("by number, and switched off", &json!({"number": 2}), vec![inactive(2)], true),
-            ("by id, and another one came", &json!({"id": "v2"}), vec![active(2), active(3)], false),
-            ("by id, and gone", &json!({"id": "v2"}), vec![active(3)], true),
+            ("as it was", &latest, vec![active(1), active(2)], Not),
+            ("a new one", &latest, vec![active(2), active(3)], Itself),
+            ("a new one that is not active", &latest, vec![active(2), inactive(3)], Not),
+            ("switched off", &latest, vec![active(1), inactive(2)], Itself),
+            ("written again", &latest, vec![version(2, VersionState::Active, "u")], Itself),
+            ("gone", &latest, vec![], Itself),
+            ("by number, and another one came", &json!({"number": 2}), vec![active(2), active(3)], Not),
+            ("by number, and switched off", &json!({"number": 2}), vec![inactive(2)], Itself),
+            ("by id, and another one came", &json!({"id": "v2"}), vec![active(2), active(3)], Not),
+            ("by id, and gone", &json!({"id": "v2"}), vec![active(3)], Itself),
         ];
         for (case, wanted, listed, expected) in table {
             let cr = resource(&json!({ "versionRef": wanted }), &serves(2));
             assert_eq!(moved(&cr, &listed), expected, "{case}");
         }
         let waiting = resource(&json!({ "versionRef": latest }), &json!({}));
-        assert!(!moved(&waiting, &[inactive(1)]), "nothing is active yet, as is said already");
-        assert!(moved(&waiting, &[active(1)]));
+        assert_eq!(moved(&waiting, &[inactive(1)]), Not, "nothing is active yet, as is said already");
+        assert_eq!(moved(&waiting, &[active(1)]), Itself);
     }
 
     #[test]
@@ -111,12 +128,13 @@ mod tests {
         let mut status = serves(2);
         status["history"] = json!([record(1), record(2)]);
         let table = [
-            ("as it was", vec![active(1), active(2)], false),
-            ("one of long ago is gone", vec![active(2)], false),
-            ("switched off", vec![active(1), inactive(2)], true),
-            ("gone", vec![active(1)], true),
-            ("somebody made another", vec![active(2), active(3)], true),
-            ("somebody made one before", vec![version(0, VersionState::Active, "t"), active(2)], false),
+            ("as it was", vec![active(1), active(2)], Not),
+            ("one of long ago is gone", vec![active(2)], Not),
+            ("switched off", vec![active(1), inactive(2)], Itself),
+            ("gone", vec![active(1)], Itself),
+            ("somebody made another", vec![active(2), active(3)], Beside),
+            ("somebody made another, and this one is gone", vec![active(3)], Itself),
+            ("somebody made one before", vec![version(0, VersionState::Active, "t"), active(2)], Not),
         ];
         for (case, listed, expected) in table {
             assert_eq!(moved(&resource(&source, &status), &listed), expected, "{case}");
@@ -128,7 +146,8 @@ mod tests {
         status["create"] = intent.clone();
         status["history"] = json!([record(2)]);
         let twin = [active(1), active(2)];
-        assert!(moved(&resource(&source, &status), &twin), "it may be a late outcome of a create");
-        assert!(!moved(&resource(&source, &json!({ "create": intent })), &twin), "the create looks for itself");
+        assert_eq!(moved(&resource(&source, &status), &twin), Beside, "it may be a late outcome of a create");
+        let creating = resource(&source, &json!({ "create": intent }));
+        assert_eq!(moved(&creating, &twin), Not, "the create looks for itself");
     }
 }

@@ -4,6 +4,7 @@
 //! first. A note must therefore be the same text for the same reason: what changes belongs in a condition's message.
 //! Call on transitions only.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -29,10 +30,21 @@ pub enum EventKind {
     Warning,
 }
 
-/// Publishes events. Clones share what is needed to count repeated ones.
-#[derive(Clone)]
+/// Events that are remembered, to count up those like them. A recorder keeps each for minutes, of however many objects: a start
+/// over thousands would take more memory for what was said than for what is.
+const REMEMBERED: usize = 1000;
+
+/// Publishes events.
 pub struct Events {
+    client: kube::Client,
+    reporter: Reporter,
+    recorder: Mutex<Remembering>,
+}
+
+/// A recorder, and how many events it may remember.
+struct Remembering {
     recorder: Recorder,
+    events: usize,
 }
 
 impl Events {
@@ -40,7 +52,19 @@ impl Events {
     pub fn new(client: kube::Client, instance: &str) -> Self {
         let reporter =
             Reporter { controller: CONTROLLER.to_owned(), instance: Some(truncated(instance, 128).into_owned()) };
-        Self { recorder: Recorder::new(client, reporter) }
+        let recorder = Mutex::new(Remembering { recorder: Recorder::new(client.clone(), reporter.clone()), events: 0 });
+        Self { client, reporter, recorder }
+    }
+
+    /// A recorder to publish one more event. What it remembers at the most is forgotten at once: events like those begin anew.
+    fn recorder(&self) -> Recorder {
+        let mut remembering = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembering.events == REMEMBERED {
+            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            *remembering = Remembering { recorder, events: 0 };
+        }
+        remembering.events += 1;
+        remembering.recorder.clone()
     }
 
     /// Publishes one event about `object`; about one without a namespace in the namespace `default`.
@@ -59,7 +83,7 @@ impl Events {
         };
         let name = object.name.as_deref().unwrap_or_default();
         let namespace = object.namespace.as_deref().unwrap_or_default();
-        match timeout(PATIENCE, self.recorder.publish(&event, object)).await {
+        match timeout(PATIENCE, self.recorder().publish(&event, object)).await {
             Ok(Ok(())) => {}
             // A namespace that is being deleted takes no events, nor does one that is gone.
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() || status.is_not_found() => {
@@ -86,7 +110,7 @@ fn truncated(text: &str, limit: usize) -> std::borrow::Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use http::{Request, Response};
     use kube::client::Body;

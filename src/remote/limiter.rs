@@ -1,7 +1,7 @@
 //! The budget of requests of one organization at one endpoint, shared by every connection that names it.
 //!
-//! It allows what the connections set, where they do, and what the remote was found to bear: a 429 halves the rate at which
-//! answers came, and quiet raises it again, soon up to what was borne and slowly beyond.
+//! It allows what the connections set, where they do, and what the remote was found to bear: a 429 halves the rate, which then
+//! rises again, soon up to what was borne and slowly beyond, as long as somebody asks for more and nothing is refused.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -71,6 +71,10 @@ struct Learnt {
     rate: f64,
     /// What the rate recovers to.
     borne: f64,
+    /// The same before more was tried.
+    proved: f64,
+    /// Whether somebody had to wait since more was tried: where nobody does, that nothing is refused says nothing.
+    waited: bool,
     /// How often the limit was met.
     met: u32,
     /// How often more was tried since.
@@ -138,6 +142,9 @@ impl Limiter {
                 return if blocked <= patience { Ok(blocked) } else { Err(blocked) };
             };
             let wait = blocked.max(seconds((1.0 - bucket.tokens) / rate));
+            if let Some(learnt) = &mut bucket.learnt {
+                learnt.waited |= !wait.is_zero();
+            }
             if wait <= patience {
                 bucket.tokens -= 1.0;
                 return Ok(wait);
@@ -165,13 +172,16 @@ impl Limiter {
             if before.is_some_and(|learnt| now.saturating_duration_since(learnt.lowered) < SETTLE) {
                 return;
             }
-            // Many remotes let a burst through before they refuse: over the time since the last refusal it counts for little.
-            let answered = before.map_or_else(|| bucket.answers.a_second(now), |learnt| learnt.a_second(now));
-            let borne = (MARGIN * answered).max(if before.is_some() { LEAST } else { LEAST_AT_FIRST });
+            let borne = before.map_or_else(
+                || (MARGIN * bucket.answers.a_second(now)).max(LEAST_AT_FIRST),
+                |learnt| learnt.still_borne(now).max(LEAST),
+            );
             // Only who tried more, and was refused, is to wait longer until he tries again.
             let met = before.map_or(1, |learnt| learnt.met.saturating_add(u32::from(learnt.raises > 0)));
-            let rate = (borne / 2.0).max(LEAST);
-            bucket.learnt = Some(Learnt { rate, borne, met, raises: 0, answers: 0, lowered: now, raised: now });
+            let (rate, proved) = ((borne / 2.0).max(LEAST), borne);
+            let (raises, answers, waited) = (0, 0, false);
+            let (lowered, raised) = (now, now);
+            bucket.learnt = Some(Learnt { rate, borne, proved, waited, met, raises, answers, lowered, raised });
             bucket.tokens = bucket.tokens.min(0.0);
         });
     }
@@ -229,9 +239,10 @@ impl Bucket {
             self.learnt = None;
             return;
         }
-        if now.saturating_duration_since(learnt.raised) > learnt.quiet() {
+        if learnt.waited && now.saturating_duration_since(learnt.raised) > learnt.quiet() {
             let more = if learnt.raises == 0 { MORE } else { 2.0 };
             (learnt.borne, learnt.raised, learnt.raises) = (learnt.borne * more, now, learnt.raises + 1);
+            learnt.waited = false;
         }
         let recovered = learnt.borne / 2.0 * earning / RECOVERY.as_secs_f64();
         learnt.rate = (learnt.rate + recovered).min(learnt.borne);
@@ -242,6 +253,14 @@ impl Learnt {
     /// How long nothing must be refused until more is tried.
     fn quiet(&self) -> Duration {
         if self.raises == 0 { (QUIET.0 * self.met).min(QUIET.1) } else { BEYOND }
+    }
+
+    /// What the remote is taken to bear once it refused this: what it bore before more was tried, else what it answered. That is
+    /// little where little was asked, so it is no more than halved.
+    fn still_borne(&self, now: Instant) -> f64 {
+        let least = if self.raises > 0 { self.proved } else { self.borne / 2.0 };
+        // Many remotes let a burst through before they refuse: over the time since the last refusal it counts for little.
+        least.max(MARGIN * self.a_second(now))
     }
 
     /// Answers a second since the rate was lowered: never more than the rate that was allowed.
@@ -391,6 +410,25 @@ mod tests {
                 std::iter::repeat_with(|| limiter.admit(NOT_AT_ALL)).take(1000).take_while(Result::is_ok).count();
         }
         assert!(admitted > 10, "{admitted} at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_of_a_limit_is_kept_while_little_is_asked() {
+        let limiter = Limiter::new();
+        against_ten_a_second(&limiter, 30).await;
+        let known = limiter.standing().per_minute.unwrap();
+        for _ in 0..600 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
+            limiter.answered();
+        }
+        assert_eq!(limiter.standing().per_minute, Some(known), "that nobody was refused proves nothing");
+        let all = against_ten_a_second(&limiter, 10).await;
+        let done: usize = all.iter().map(|(done, _)| done).sum();
+        assert!(done >= 80, "nor is it less for it: {all:?}");
+        limiter.refused(None);
+        let learnt = limiter.standing().per_minute.unwrap();
+        assert!(learnt >= known / 2 - 1, "{learnt} of {known} after one more refusal");
     }
 
     #[tokio::test(start_paused = true)]

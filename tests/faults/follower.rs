@@ -1,5 +1,6 @@
 //! One observed `SecretVersion` under test, which follows the newest active version of a remote secret of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -19,6 +20,8 @@ pub(crate) struct Follower {
     pub(crate) secret_id: String,
     /// How many versions were made.
     made: i64,
+    /// The sizes of those that are larger than others.
+    large: BTreeMap<i64, usize>,
 }
 
 impl Follower {
@@ -42,7 +45,7 @@ impl Follower {
     async fn apply_by(world: &World<'_>, remote_ref: impl Fn(&str, &str) -> Value) -> Result<Self> {
         let name = format!("follower-{}", world.number());
         let secret_id = world.remote_secret(&name).await?;
-        let mut follower = Self { name, secret_id, made: 0 };
+        let mut follower = Self { name, secret_id, made: 0, large: BTreeMap::new() };
         follower.make(world).await?;
         let resource = json!({
             "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": follower.name },
@@ -61,25 +64,21 @@ impl Follower {
     fn value(&self, number: i64) -> Vec<u8> {
         let mut value = vec![0x00, 0xff, 0x0a];
         value.extend(format!("{CANARY}{}-{number}", self.name).bytes());
+        value.resize(value.len().max(self.large.get(&number).copied().unwrap_or_default()), b'.');
         value
+    }
+
+    /// Somebody makes one version more, of so many bytes.
+    pub(crate) async fn make_large(&mut self, world: &World<'_>, size: usize) -> Result<()> {
+        self.large.insert(self.made + 1, size);
+        self.make(world).await
     }
 
     /// Somebody makes one version more.
     pub(crate) async fn make(&mut self, world: &World<'_>) -> Result<()> {
         self.made += 1;
         let value = STANDARD.encode(self.value(self.made));
-        self.add(world, json!({ "value_base64": value })).await
-    }
-
-    /// Somebody makes one version more, of so many bytes.
-    pub(crate) async fn make_large(&mut self, world: &World<'_>, size: usize) -> Result<()> {
-        self.made += 1;
-        self.add(world, json!({ "value": "x".repeat(size) })).await
-    }
-
-    async fn add(&self, world: &World<'_>, mut version: Value) -> Result<()> {
-        version["organization_id"] = ORGANIZATION.into();
-        version["secret_id"] = self.secret_id.as_str().into();
+        let version = json!({ "organization_id": ORGANIZATION, "secret_id": self.secret_id, "value_base64": value });
         world.simulator.control(Method::POST, "/versions", Some(&json!({ "create": version }))).await?;
         Ok(())
     }

@@ -27,6 +27,7 @@ mod resend;
 mod schemas;
 mod soak;
 mod stale;
+mod storm;
 mod subject;
 mod sweeps;
 mod table;

@@ -1,9 +1,11 @@
-//! Refreshes by page: what they cost, what they notice, and that nobody is the worse for an organization that cannot be listed.
+//! Refreshes by page: what they cost, what they notice, and that nobody is the worse for an organization that cannot be listed, or
+//! whose list is no good.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::future::join_all;
 use jiff::Timestamp;
 use kit::{ControlPlane, eventually};
 use secret_version_operator::api::v1alpha1::{AbejaConnection, RefreshMode, RequestBudget};
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::follower::Follower;
 use crate::subject::Subject;
-use crate::world::{CONNECTION, SOON, World};
+use crate::world::{CONNECTION, SOON, STEADY, World};
 
 /// Enough for three pages.
 const SECRETS: usize = 250;
@@ -22,6 +24,12 @@ const RESOURCES: usize = 2;
 
 /// Resources that are all new to the operator: two pages of them.
 const COLD: usize = 150;
+
+/// Values of which a page is more than five MiB.
+const LARGE: usize = 56 * 1024;
+
+/// Secrets of an organization of which next to none is used.
+const HUGE: usize = 100_000;
 
 /// Resources that are all new to the operator and know names alone.
 const NAMED: usize = 40;
@@ -70,6 +78,11 @@ async fn all_new(
 /// Scripts a fault for every list of secrets.
 async fn lists_are(world: &World<'_>, action: &Value) -> Result<u64> {
     world.simulator.add_fault(&json!({ "match": { "operation": "list_secrets" }, "action": action })).await
+}
+
+/// Requests for pages.
+async fn pages(world: &World<'_>) -> usize {
+    world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count()
 }
 
 async fn refreshed(world: &World<'_>, wanted: RefreshMode) -> Result<()> {
@@ -129,7 +142,7 @@ async fn many_who_wait_are_served_by_pages() {
     let world = &World::start_steady(plane, "cold").await.unwrap();
     let mut followers = all_new(world, COLD, Follower::apply).await.unwrap();
     let alone = asked_alone(world, &followers).await;
-    let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count();
+    let pages = pages(world).await;
     println!("{COLD} resources are ready after {pages} pages and {alone} requests for one secret");
     assert_eq!(alone, 0);
     assert!(pages <= COLD.div_ceil(100) + 2, "{pages} pages");
@@ -152,7 +165,7 @@ async fn many_names_are_found_by_one_list() {
     let plane = ControlPlane::shared().await.unwrap();
     let world = &World::start_steady(plane, "names").await.unwrap();
     all_new(world, NAMED, Follower::apply_by_name).await.unwrap();
-    let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page()).count();
+    let pages = pages(world).await;
     println!("{NAMED} resources that know a name are ready after {pages} pages");
     // One for the names and one for the values, and looks that came meanwhile.
     assert!(pages <= 5, "{pages} pages");
@@ -205,11 +218,12 @@ async fn asked_alone(world: &World<'_>, followers: &[Follower]) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_list_is_refused_or_never_ends_each_is_refreshed_by_itself() {
     let plane = ControlPlane::shared().await.unwrap();
-    for (prefix, action) in [
+    let worlds = [
         ("refused", json!({ "status": { "code": 403 } })),
         ("unknown", json!({ "status": { "code": 404 } })),
         ("endless", json!({ "malformed": "repeat_first_page" })),
-    ] {
+    ];
+    join_all(worlds.map(|(prefix, action)| async move {
         let world = &crowded(plane, prefix).await.unwrap();
         lists_are(world, &action).await.unwrap();
         let (subjects, mut followers) = settled(world).await.unwrap();
@@ -219,7 +233,8 @@ async fn where_the_list_is_refused_or_never_ends_each_is_refreshed_by_itself() {
             subject.target_is(world, 0).await.unwrap();
         }
         world.is_clean().await.unwrap();
-    }
+    }))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,6 +248,76 @@ async fn an_organization_with_far_more_secrets_than_are_used_is_not_read_through
     let looks = world.journal.of("").await.unwrap().len();
     world.refreshes(&follower.secret_id, 3).await.unwrap();
     assert!(world.journal.of("").await.unwrap().len() - looks <= 1, "the list is read though it was given up");
+    world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_thousand_secrets_no_more_pages_are_read_than_resources_are_served() {
+    const OURS: usize = 10;
+    let plane = ControlPlane::shared().await.unwrap();
+    let secret = |n: usize| json!({ "id": (8_000_000_000_000 + n).to_string(), "name": format!("crowd-{n}") });
+    let crowd: Vec<Value> = (0..HUGE).map(secret).collect();
+    let world = &World::start_beside(plane, "huge", &STEADY, &crowd).await.unwrap();
+    let mut followers = all_new(world, OURS, Follower::apply).await.unwrap();
+    refreshed(world, RefreshMode::BySecret).await.unwrap();
+    // One look over the pages, and one for those who wait for values, at the most.
+    let pages = pages(world).await;
+    println!("{OURS} of {HUGE} secrets are served after {pages} pages");
+    assert!(pages <= 2 * OURS, "{pages} pages");
+    notices(world, &mut followers[..2]).await.unwrap();
+    world.is_clean().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_lies_or_does_not_hold_still_harms_nobody() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let worlds = [
+        ("more", json!({ "malformed": "has_next_true" })),
+        ("no-more", json!({ "malformed": "has_next_false" })),
+        ("twice", json!({ "malformed": "duplicate_rows" })),
+        ("grows", json!({ "page_shift": "insert" })),
+        ("no-json", json!({ "malformed": "truncated_json" })),
+        ("too-large", json!({ "oversize": { "bytes": 104_857_600 } })),
+    ];
+    join_all(worlds.map(|(prefix, action)| async move {
+        let world = &crowded(plane, prefix).await.unwrap();
+        let (subjects, mut followers) = settled(world).await.unwrap();
+        refreshed(world, RefreshMode::ByPage).await.unwrap();
+        lists_are(world, &action).await.unwrap();
+        let posts = posts(world).await;
+        notices(world, &mut followers).await.unwrap();
+        let secrets: Vec<String> = subjects.iter().map(|subject| subject.secret_id.clone()).collect();
+        world.is_quiet(&secrets).await.unwrap();
+        for subject in &subjects {
+            subject.target_is(world, 0).await.unwrap();
+        }
+        for follower in &followers {
+            follower.serves(world, SOON).await.unwrap();
+        }
+        assert_eq!(self::posts(world).await, posts, "{prefix}: versions were created");
+        world.is_clean().await.unwrap();
+    }))
+    .await;
+}
+
+async fn posts(world: &World<'_>) -> usize {
+    let all = world.journal.all().await.unwrap();
+    all.values().flat_map(BTreeMap::values).filter(|entry| entry.is("create_version")).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_five_mib_are_served_like_others() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let world = &World::start_steady(plane, "large").await.unwrap();
+    let large = async |world: &World<'_>| {
+        let mut follower = Follower::apply(world).await?;
+        follower.make_large(world, LARGE).await?;
+        Ok(follower)
+    };
+    let followers = all_new(world, COLD, large).await.unwrap();
+    let alone = asked_alone(world, &followers).await;
+    println!("{COLD} resources of {LARGE} bytes are ready after {alone} requests for one secret");
+    assert_eq!(alone, 0);
     world.is_clean().await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use crate::figures::{Case, Page};
 use crate::load::{self, Kind};
 use crate::sample::taken;
 use crate::watch::Watch;
-use crate::{Rounds, floor, plot};
+use crate::{LONGEST, Rounds, floor, plot};
 
 /// Refreshes are not what is measured.
 const INTERVAL: &str = "1h";
@@ -26,17 +26,13 @@ pub(crate) async fn run(kind: Kind, sizes: &[usize], rounds: &Rounds) -> Result<
         for turn in 0..2 * rounds.count {
             arena.reset_remote().await?;
             load::apply(&arena, kind, 0..size, INTERVAL).await?;
-            // First one, then the other, then the other first.
-            if (turn / 2 + turn) % 2 == 0 {
+            if crate::is_the_floors(turn) {
                 by_floor(&arena, kind, size, &mut case).await?;
             } else {
                 by_operator(&arena, size, &mut case).await?;
             }
         }
-        let [floor, operator] = ["floor", "operator"].map(|who| case.figures[&format!("{who}, resources/s")].clone());
-        for (operator, floor) in operator.into_iter().zip(floor) {
-            case.note("operator, % of the floor", 100.0 * operator / floor);
-        }
+        case.compare();
         page.add(scenario, case)?;
         arena.plane.stop().await?;
     }
@@ -84,8 +80,6 @@ async fn by_operator(arena: &Arena, size: usize, case: &mut Case) -> Result<()> 
     say(format!("{size}: the operator took {:.2} s, {requests} remote calls", elapsed.as_secs_f64()));
     Ok(())
 }
-
-const LONGEST: Duration = Duration::from_mins(20);
 
 fn per_second(count: usize, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()

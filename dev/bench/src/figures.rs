@@ -36,6 +36,14 @@ impl Case {
         self.figures.entry(name.to_owned()).or_default().push(value);
     }
 
+    /// Notes what the operator reached of the floor, round by round.
+    pub(crate) fn compare(&mut self) {
+        let [floor, operator] = ["floor", "operator"].map(|who| self.figures[&format!("{who}, resources/s")].clone());
+        for (operator, floor) in operator.into_iter().zip(floor) {
+            self.note("operator, % of the floor", 100.0 * operator / floor);
+        }
+    }
+
     /// A figure over all rounds.
     pub(crate) fn spread(&self, name: &str) -> Option<Spread> {
         let mut all = self.figures.get(name)?.clone();

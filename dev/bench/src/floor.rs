@@ -1,6 +1,6 @@
 //! The floor: for each resource what the operator has to write, by a client that does nothing else.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -32,6 +32,29 @@ pub(crate) async fn write(arena: &Arena, kind: Kind, count: usize) -> Result<()>
         }
     };
     stream::iter(all).map(one).buffer_unordered(AT_ONCE).try_collect::<()>().await
+}
+
+/// Deletes the versions of resources that are to go, and takes off their finalizers.
+pub(crate) async fn delete(arena: &Arena, doomed: Vec<SecretVersion>) -> Result<()> {
+    let (resources, http) = (arena.api::<SecretVersion>(), reqwest::Client::builder().no_proxy().build()?);
+    let one = |doomed: SecretVersion| {
+        let (resources, http) = (&resources, &http);
+        async move {
+            let status = doomed.status.as_ref().context("a resource without status")?;
+            let (secret, version) = (status.secret_id.as_deref(), status.version_id.as_deref());
+            let (secret, version) = secret.zip(version).context("a resource without version")?;
+            let url = format!("{}/{version}", versions(arena, secret));
+            http.delete(url).bearer_auth(TOKEN).send().await?.error_for_status()?.bytes().await?;
+            let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+            resources.patch_metadata(&doomed.name_any(), &PatchParams::default(), &none).await?;
+            Ok::<(), anyhow::Error>(())
+        }
+    };
+    stream::iter(doomed).map(one).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+fn versions(arena: &Arena, secret: &str) -> String {
+    format!("{}/secret-manager/organizations/{ORGANIZATION}/secrets/{secret}/versions", arena.simulator.url())
 }
 
 /// Takes off the finalizers that the floor put on.
@@ -69,11 +92,7 @@ impl Floor<'_> {
         let finalizer = json!({ "metadata": { "finalizers": [FINALIZER] } });
         self.resources.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(finalizer)).await?;
         let number: usize = name.trim_start_matches("sv-").parse()?;
-        let versions = format!(
-            "{}/secret-manager/organizations/{ORGANIZATION}/secrets/{}/versions?return_secret_value=True",
-            self.arena.simulator.url(),
-            secret_id(number)
-        );
+        let versions = format!("{}?return_secret_value=True", versions(self.arena, &secret_id(number)));
         let list = self.http.get(format!("{versions}&offset=0&limit=100")).bearer_auth(TOKEN).send().await?;
         list.error_for_status()?.bytes().await?;
         self.status(&name, &intent(meta)).await?;

@@ -1,5 +1,6 @@
 //! Makes resources, and takes them away.
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -8,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use secret_version_operator::api::v1alpha1::SecretVersion;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::arena::{Arena, CONNECTION, KEYS, secret_id};
@@ -88,20 +90,46 @@ async fn source(arena: &Arena) -> Result<()> {
 
 /// Takes every resource and every target away, and waits until they are gone.
 pub(crate) async fn clear(arena: &Arena) -> Result<()> {
-    let resources = arena.api::<SecretVersion>();
-    resources.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    delete(arena).await?;
     let secrets = arena.api::<Secret>();
     let targets =
         ListParams::default().fields(&format!("metadata.name!={CONNECTION},metadata.name!={KEYS},type=Opaque"));
     secrets.delete_collection(&DeleteParams::default(), &targets).await?;
+    gone(&arena.api::<SecretVersion>(), &ListParams::default()).await?;
+    gone(&secrets, &targets).await
+}
+
+/// Asks for every resource to be deleted.
+pub(crate) async fn delete(arena: &Arena) -> Result<()> {
+    arena.api::<SecretVersion>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    Ok(())
+}
+
+/// Waits until nothing of a kind is left.
+pub(crate) async fn gone<K>(api: &Api<K>, which: &ListParams) -> Result<()>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
     let until = Instant::now() + Duration::from_mins(10);
-    loop {
-        let left = resources.list_metadata(&ListParams::default().limit(1)).await?.items.len()
-            + secrets.list_metadata(&targets.clone().limit(1)).await?.items.len();
-        if left == 0 {
-            return Ok(());
-        }
+    while !api.list_metadata(&which.clone().limit(1)).await?.items.is_empty() {
         ensure!(Instant::now() < until, "what was deleted does not go");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    Ok(())
+}
+
+/// Puts Secrets into the namespace that are nobody's here.
+pub(crate) async fn foreign(arena: &Arena, count: usize, bytes: usize) -> Result<()> {
+    let api = arena.api::<Secret>();
+    let create = |n: usize| {
+        let api = &api;
+        async move {
+            let mut secret = Secret::default();
+            secret.metadata.name = Some(format!("foreign-{n}"));
+            secret.data = Some([("value".to_owned(), ByteString(vec![b'f'; bytes]))].into());
+            api.create(&PostParams::default(), &secret).await.map(drop)
+        }
+    };
+    stream::iter(0..count).map(create).buffer_unordered(8).try_collect::<()>().await?;
+    Ok(())
 }

@@ -5,8 +5,10 @@
 
 mod arena;
 mod cold;
+mod deletion;
 mod figures;
 mod floor;
+mod foreign;
 mod load;
 mod plot;
 mod sample;
@@ -21,6 +23,9 @@ use clap::{Args, Parser, Subcommand};
 use kit::progress::say;
 
 use crate::load::Kind;
+
+/// The longest that anything is waited for.
+const LONGEST: Duration = Duration::from_mins(20);
 
 /// Measures the operator, compiled for release, on a local real control plane.
 #[derive(Parser)]
@@ -72,6 +77,25 @@ enum Scenario {
         #[command(flatten)]
         rounds: Rounds,
     },
+    /// Managed resources that are all deleted at once, each with the version that it created
+    Deletion {
+        /// How many resources
+        #[arg(long, value_delimiter = ',', default_value = "5000")]
+        sizes: Vec<usize>,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
+    /// Secrets of others beside a hundred resources
+    Foreign {
+        /// How many Secrets
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// Bytes of each
+        #[arg(long, default_value_t = 512 * 1024)]
+        bytes: usize,
+        #[command(flatten)]
+        rounds: Rounds,
+    },
     /// A remote that bears ten calls a second
     Limited {
         /// How many resources
@@ -80,6 +104,11 @@ enum Scenario {
         #[command(flatten)]
         rounds: Rounds,
     },
+}
+
+/// Whether a turn is the floor's: first one, then the other, then the other first.
+fn is_the_floors(turn: usize) -> bool {
+    (turn / 2 + turn).is_multiple_of(2)
 }
 
 #[tokio::main]
@@ -102,6 +131,8 @@ async fn run(scenario: Scenario) -> Result<()> {
         Scenario::Standing { sizes, window, rounds } => {
             standing::run(&sizes, Duration::from_secs(window), &rounds).await
         }
+        Scenario::Deletion { sizes, rounds } => deletion::run(&sizes, &rounds).await,
+        Scenario::Foreign { count, bytes, rounds } => foreign::run(count, bytes, &rounds).await,
         Scenario::Limited { size, rounds } => standing::limited(size, &rounds).await,
     }
 }

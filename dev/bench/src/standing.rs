@@ -14,12 +14,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::Rounds;
 use crate::arena::{Arena, ORGANIZATION, Remote, secret_id};
 use crate::figures::{Case, Page};
 use crate::load::{self, AT_ONCE, Kind};
 use crate::sample::taken;
 use crate::watch::Watch;
+use crate::{LONGEST, Rounds};
 
 /// How often everything is refreshed.
 const EVERY: Duration = Duration::from_secs(30);
@@ -27,8 +27,6 @@ const INTERVAL: &str = "30s";
 
 /// How many new resources come in a second, and for how long.
 const ARRIVALS: (u64, usize) = (50, 30);
-
-const LONGEST: Duration = Duration::from_mins(20);
 
 /// Everything about so many resources, round by round.
 pub(crate) async fn run(sizes: &[usize], window: Duration, rounds: &Rounds) -> Result<()> {
