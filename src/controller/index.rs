@@ -2,6 +2,7 @@
 //! every resource for every event of every Secret would cost the square of the cluster. Ordered, so that the same world
 //! takes the same course.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -107,7 +108,8 @@ pub struct Index(Mutex<Inner>);
 struct Inner {
     links: BTreeMap<Key, Links>,
     by_secret: Lookup<Key>,
-    by_connection: Lookup<ConnectionKey>,
+    /// A set for each: a connection has many.
+    by_connection: BTreeMap<ConnectionKey, BTreeSet<Key>>,
     by_remote: Lookup<Arc<str>>,
     unseen: BTreeSet<Key>,
 }
@@ -122,7 +124,7 @@ impl Index {
             }
             inner.remove(&key);
             inner.by_secret.add_all(&links.secrets, &key);
-            inner.by_connection.add(&links.connection, &key);
+            inner.by_connection.entry(links.connection.clone()).or_default().insert(key.clone());
             inner.by_remote.add_all(&links.remote_secret, &key);
             inner.links.insert(key, links);
             true
@@ -154,7 +156,7 @@ impl Index {
 
     /// The resources that use a connection.
     pub fn of_connection(&self, connection: &ConnectionKey) -> Vec<Key> {
-        self.with(|inner| inner.by_connection.get(connection))
+        self.with(|inner| inner.by_connection.get(connection).into_iter().flatten().cloned().collect())
     }
 
     /// The resources of a remote secret, by its id alone: callers compare the whole place.
@@ -177,7 +179,12 @@ impl Inner {
     fn remove(&mut self, key: &Key) -> Option<Links> {
         let links = self.links.remove(key)?;
         self.by_secret.remove_all(&links.secrets, key);
-        self.by_connection.remove(&links.connection, key);
+        if let Entry::Occupied(mut users) = self.by_connection.entry(links.connection.clone()) {
+            users.get_mut().remove(key);
+            if users.get().is_empty() {
+                users.remove();
+            }
+        }
         self.by_remote.remove_all(&links.remote_secret, key);
         Some(links)
     }
@@ -194,26 +201,20 @@ impl<K> Default for Lookup<K> {
 }
 
 impl<K: Clone + Ord> Lookup<K> {
-    fn add(&mut self, at: &K, key: &Key) {
-        self.0.insert((at.clone(), key.clone()));
-    }
-
     fn add_all<'a>(&mut self, at: impl IntoIterator<Item = &'a K>, key: &Key)
     where
         K: 'a,
     {
-        at.into_iter().for_each(|at| self.add(at, key));
-    }
-
-    fn remove(&mut self, at: &K, key: &Key) {
-        self.0.remove(&(at.clone(), key.clone()));
+        self.0.extend(at.into_iter().map(|at| (at.clone(), key.clone())));
     }
 
     fn remove_all<'a>(&mut self, at: impl IntoIterator<Item = &'a K>, key: &Key)
     where
         K: 'a,
     {
-        at.into_iter().for_each(|at| self.remove(at, key));
+        for at in at {
+            self.0.remove(&(at.clone(), key.clone()));
+        }
     }
 
     fn get(&self, at: &K) -> Vec<Key> {

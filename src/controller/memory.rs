@@ -224,6 +224,15 @@ impl Memories {
         lock(&self.0).remove(uid);
     }
 
+    /// Notes that the cache shows a resource so. What this process wrote itself need not be remembered then.
+    pub fn shown(&self, cr: &SecretVersion) {
+        let Some(memory) = cr.metadata.uid.as_ref().and_then(|uid| lock(&self.0).get(uid).cloned()) else { return };
+        let mut memory = lock(&memory);
+        if memory.own.as_ref().is_some_and(|own| own.cr.metadata.resource_version == cr.metadata.resource_version) {
+            memory.own = None;
+        }
+    }
+
     /// Forgets all others.
     pub fn keep(&self, uids: &HashSet<&str>) {
         lock(&self.0).retain(|uid, _| uids.contains(uid.as_str()));

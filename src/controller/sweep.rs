@@ -277,7 +277,8 @@ impl Users {
             }
             let Some(every) = interval(ctx, cr).filter(|_| place.organization_id == organization.id) else { continue };
             users.every = Some(users.every.map_or(every, |least| least.min(every)));
-            users.by_secret.entry(place.secret_id).or_default().push(key);
+            // Nearly always one: the room for more would be most of what this takes.
+            users.by_secret.entry(place.secret_id).or_insert_with(|| Vec::with_capacity(1)).push(key);
             users.url = Some(place.url);
         }
         users

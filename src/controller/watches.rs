@@ -304,10 +304,11 @@ fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
     match event {
         Event::Init => ctx.index.begin_list(),
         Event::InitApply(object) | Event::Apply(object) => {
-            if let Ok(cr) = &object.0
-                && ctx.index.insert(Key::of(cr), Links::of(cr))
-            {
-                ctx.wake_connection(&ConnectionKey::of(cr));
+            if let Ok(cr) = &object.0 {
+                ctx.memories.shown(cr);
+                if ctx.index.insert(Key::of(cr), Links::of(cr)) {
+                    ctx.wake_connection(&ConnectionKey::of(cr));
+                }
             }
         }
         Event::Delete(object) => {
