@@ -152,11 +152,11 @@ pub(crate) fn spec(config: &Config) -> SecretVersionSpec {
             Policy::Delete => DeletionPolicy::Delete,
             Policy::Retain => DeletionPolicy::Retain,
         }),
-        target: Some(Target {
+        target: Some(Box::new(Target {
             name: Some("target".into()),
             creation_policy: Some(if config.target.is_some() { CreationPolicy::Owner } else { CreationPolicy::None }),
             ..Target::default()
-        }),
+        })),
         ..SecretVersionSpec::default()
     }
 }
@@ -192,22 +192,24 @@ pub(crate) fn status(s: &Status, index: u8) -> SecretVersionStatus {
                 create_id: present(r.intent).map(|id| format!("i{id}")),
             })
             .collect(),
-        create: s.create.as_ref().map(|i| Intent {
-            schema: 1,
-            id: format!("i{}", i.id),
-            uid: uid(index),
-            place: place.to_string(),
-            baseline: baseline(i.baseline),
-            digest: digest_text(i.digest),
-            attempts: i64::from(i.attempts),
-            timeout_seconds: 0,
-            started_at: String::new(),
-            withdrawn: i.withdrawn,
-            earlier: i
-                .earlier
-                .iter()
-                .map(|(digest, number)| EarlierIntent { digest: digest_text(*digest), baseline: baseline(*number) })
-                .collect(),
+        create: s.create.as_ref().map(|i| {
+            Box::new(Intent {
+                schema: 1,
+                id: format!("i{}", i.id),
+                uid: uid(index),
+                place: place.to_string(),
+                baseline: baseline(i.baseline),
+                digest: digest_text(i.digest),
+                attempts: i64::from(i.attempts),
+                timeout_seconds: 0,
+                started_at: String::new(),
+                withdrawn: i.withdrawn,
+                earlier: i
+                    .earlier
+                    .iter()
+                    .map(|(digest, number)| EarlierIntent { digest: digest_text(*digest), baseline: baseline(*number) })
+                    .collect(),
+            })
         }),
         target: present(s.target).map(|rv| object_seen("target", rv)),
         last_handled_reconcile_at: present(s.handled).map(|n| n.to_string()),

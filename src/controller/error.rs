@@ -1,5 +1,7 @@
 //! Failures of the Kubernetes side, in the words of the rules.
 
+use std::time::Duration;
+
 use crate::domain::class::Class;
 use crate::domain::observed::{Side, Trouble};
 use crate::domain::reason::Reason;
@@ -36,7 +38,7 @@ pub enum Error {
     Endless(usize),
     /// A pass took too long.
     #[error("a pass took longer than {0:?}")]
-    Timeout(std::time::Duration),
+    Timeout(Duration),
     /// A pass panicked.
     #[error("a pass panicked")]
     Panic,
@@ -89,12 +91,17 @@ fn kube_class(error: &kube::Error) -> Class {
         kube::Error::Api(status) => match status.code {
             401 | 403 => Class::Denied,
             409 => Class::Conflict,
-            429 => Class::Throttled(std::time::Duration::from_secs(1)),
+            429 => Class::Throttled(Duration::from_secs(wanted_pause(status).into())),
             400 | 404 | 405 | 413 | 422 => Class::Invalid,
             _ => Class::Transient,
         },
         _ => Class::Transient,
     }
+}
+
+/// How long the apiserver wants to be left alone, in seconds. Where it does not say so in its answer, its header says one.
+fn wanted_pause(status: &kube::core::Status) -> u32 {
+    status.details.as_ref().map_or(1, |details| details.retry_after_seconds.max(1))
 }
 
 /// The error without the server's own text, which may quote what was sent.

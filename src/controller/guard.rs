@@ -133,13 +133,15 @@ fn doublings(failures: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+
     use super::*;
 
     #[test]
     fn who_is_refused_comes_back_later_each_time_but_not_too_late() {
         let refused = |code: u16| {
             let reason = if code == 409 { "Conflict" } else { "" }.to_owned();
-            let status = kube::core::Status { code, reason, ..kube::core::Status::default() };
+            let status = Status { code, reason, ..Status::default() };
             Error::kube("writing the status", kube::Error::Api(Box::new(status)))
         };
         let wait = |error: &Error, failures| format!("{:?}", after_error(error, "uid", failures));
@@ -150,5 +152,9 @@ mod tests {
             }
         }
         assert_eq!(wait(&refused(409), 100), format!("{:?}", Requeue::After(AFTER_CONFLICT)));
+        let status = serde_json::json!({"code": 429, "details": {"retryAfterSeconds": 40}});
+        let status: Status = serde_json::from_value(status).unwrap();
+        let busy = Error::kube("writing the status", kube::Error::Api(Box::new(status)));
+        assert_eq!(wait(&busy, 1), format!("{:?}", Requeue::After(Duration::from_secs(40))), "as long as it asked for");
     }
 }

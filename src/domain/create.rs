@@ -317,7 +317,7 @@ fn write_intent(
         earlier.truncate(EARLIER);
     }
     note_place(&mut next, place);
-    next.create = Some(Intent {
+    next.create = Some(Box::new(Intent {
         schema: INTENT_SCHEMA,
         id: o.fresh_id.clone(),
         uid: o.cr.metadata.uid.clone().unwrap_or_default(),
@@ -329,7 +329,7 @@ fn write_intent(
         started_at: o.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         withdrawn: false,
         earlier,
-    });
+    }));
     let problem = Problem::passing(Reason::Progressing, "a version is being created");
     let verdict = Verdict { remote: Some(problem), target: previous_target(o), ..Verdict::default() };
     Step::Do(Effect::WriteIntent { status: Box::new(settled(o, next, &verdict)), events })

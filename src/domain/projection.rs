@@ -36,7 +36,7 @@ impl<'a> TargetView<'a> {
     }
 
     fn target(self) -> Option<&'a Target> {
-        self.cr.spec.target.as_ref()
+        self.cr.spec.target.as_deref()
     }
 
     /// The Secret's name.
@@ -104,7 +104,7 @@ mod tests {
     fn cr(data: &[(&str, &str)]) -> SecretVersion {
         let mut cr = SecretVersion::default();
         let data = data.iter().map(|(k, p)| TargetData { key: (*k).into(), property: (*p).into() }).collect();
-        cr.spec.target = Some(Target { data, ..Target::default() });
+        cr.spec.target = Some(Box::new(Target { data, ..Target::default() }));
         cr
     }
 
@@ -118,10 +118,10 @@ mod tests {
         };
         assert_eq!(seen(&cr), ["db", "Opaque", "value"]);
         let (name, type_, key) = (Some("tls".into()), Some("kubernetes.io/tls".into()), Some("k".into()));
-        cr.spec.target = Some(Target { name, key, type_, ..Target::default() });
+        cr.spec.target = Some(Box::new(Target { name, key, type_, ..Target::default() }));
         assert_eq!(seen(&cr), ["tls", "kubernetes.io/tls", "k"]);
         let data = ["tls.crt", "tls.key"].map(|key| TargetData { key: key.into(), property: "p".into() });
-        cr.spec.target = Some(Target { data: data.into(), ..Target::default() });
+        cr.spec.target = Some(Box::new(Target { data: data.into(), ..Target::default() }));
         assert_eq!(seen(&cr), ["db", "Opaque", "tls.crt tls.key"]);
     }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kit::ControlPlane;
+use kube::api::DeleteParams;
 use reqwest::Method;
+use secret_version_operator::api::v1alpha1::SecretVersion;
 use secret_version_operator::domain::reason::Reason;
 use serde_json::{Value, json};
 
 use crate::follower::Follower;
 use crate::subject::{AtRest, Subject};
 use crate::table::{Figures, Table, run_of};
-use crate::world::{GRACE, ORGANIZATION, STEADY, World};
+use crate::world::{CONNECTION, GRACE, ORGANIZATION, STEADY, World};
 use crate::{is_full, runs_of};
 
 /// Resources at the same time. Most of a run is waiting.
@@ -91,6 +93,18 @@ async fn too_long(world: &World<'_>) -> Result<Figures> {
     ensure!(!requests.iter().any(|entry| entry.is("create_version")), "a version was created");
     subject.delete(world).await?;
     subject.ends_without(world, HEALING).await?;
+    let follower = json!({
+        "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion", "metadata": { "name": "follower" },
+        "spec": {
+            "connectionRef": { "kind": "AbejaConnection", "name": CONNECTION },
+            "remoteRef": { "secretId": CROWDED },
+            "versionRef": { "latest": "Active" },
+        },
+    });
+    world.create::<SecretVersion>(follower).await?;
+    let message = world.fails("follower", Reason::MalformedAnswer).await?;
+    ensure!(message.contains("larger than the operator reads"), "{message}");
+    world.api::<SecretVersion>().delete("follower", &DeleteParams::default()).await?;
     let gone = json!({ "delete": { "organization_id": ORGANIZATION, "secret_id": CROWDED } });
     world.simulator.control(Method::POST, "/secrets", Some(&gone)).await?;
     Ok(Figures::default())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// A figure over all rounds.
@@ -24,11 +25,33 @@ pub(crate) struct Case {
     pub(crate) resources: usize,
     /// Every figure, round by round. Its name ends with its unit.
     pub(crate) figures: BTreeMap<String, Vec<f64>>,
+    /// Latencies in ms by the share of those that took no longer, in %, of all rounds together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) latencies: BTreeMap<String, Vec<(f64, u64)>>,
 }
+
+/// The shares that a latency is kept of, in %.
+const SHARES: [f64; 10] = [0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0];
 
 impl Case {
     pub(crate) fn new(what: impl Into<String>, resources: usize) -> Self {
-        Self { what: what.into(), resources, figures: BTreeMap::new() }
+        Self { what: what.into(), resources, figures: BTreeMap::new(), latencies: BTreeMap::new() }
+    }
+
+    /// Notes latencies of one more round, of which `all` has those of every round.
+    pub(crate) fn note_latencies(
+        &mut self,
+        name: &str,
+        round: &Histogram<u64>,
+        all: &mut Histogram<u64>,
+    ) -> Result<()> {
+        for (word, share) in [("p50", 50.0), ("p99", 99.0), ("most", 100.0)] {
+            self.note(&format!("{name}, {word}, ms"), round.value_at_percentile(share) as f64);
+        }
+        all.add(round)?;
+        let curve = SHARES.iter().map(|share| (*share, all.value_at_percentile(*share))).collect();
+        self.latencies.insert(name.to_owned(), curve);
+        Ok(())
     }
 
     /// Notes a figure of one more round.

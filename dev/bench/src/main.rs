@@ -53,7 +53,7 @@ enum Scenario {
     /// Observed resources that are there before the operator is: from its start until all are ready
     Cold {
         /// How many resources
-        #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000,10000")]
+        #[arg(long, value_delimiter = ',', default_value = "1000,2000,5000,10000,50000")]
         sizes: Vec<usize>,
         #[command(flatten)]
         rounds: Rounds,

@@ -1,6 +1,7 @@
 //! Plots of kept figures, as SVG.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -17,9 +18,20 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(140, 86, 75),
 ];
 
+/// A line: its points, and where the figure was in its least and its most round.
+type Line = Vec<(f64, Spread)>;
+
+/// What a plot says beside its lines.
+struct Frame<'a> {
+    title: &'a str,
+    x: &'a str,
+    y: &'a str,
+    most_x: f64,
+}
+
 /// Draws figures over the number of resources: a line for each figure of each series of cases, with its least and most.
 pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &str, figures: &[&str]) -> Result<()> {
-    let mut lines: BTreeMap<String, Vec<(f64, Spread)>> = BTreeMap::new();
+    let mut lines: BTreeMap<String, Line> = BTreeMap::new();
     for case in &page.cases {
         for figure in figures {
             if let Some(spread) = case.spread(figure) {
@@ -27,20 +39,36 @@ pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &
             }
         }
     }
-    let points = || lines.values().flatten();
-    let most_x = points().map(|(x, _)| *x).fold(1.0, f64::max);
-    let most_y = points().map(|(_, y)| y.most).fold(1.0, f64::max);
-    let path = file(&format!("{scenario}-{name}"), "svg");
-    let area = SVGBackend::new(&path, SIZE).into_drawing_area();
+    let most_x = lines.values().flatten().map(|(x, _)| *x).fold(1.0, f64::max);
+    plot(&file(&format!("{scenario}-{name}"), "svg"), &Frame { title, x: "resources", y: unit, most_x }, &lines)
+}
+
+/// Draws latencies over the share of those that took no longer.
+pub(crate) fn latencies(page: &Page, scenario: &str, title: &str) -> Result<()> {
+    let mut lines: BTreeMap<String, Line> = BTreeMap::new();
+    for case in &page.cases {
+        for curve in case.latencies.values() {
+            let exact = |ms: u64| Spread { median: ms as f64, least: ms as f64, most: ms as f64 };
+            let line = curve.iter().map(|(share, ms)| (*share, exact(*ms))).collect();
+            lines.insert(format!("{} resources, {}", case.resources, case.what), line);
+        }
+    }
+    let frame = Frame { title, x: "% that took no longer", y: "ms from created to ready", most_x: 100.0 };
+    plot(&file(&format!("{scenario}-latency"), "svg"), &frame, &lines)
+}
+
+fn plot(path: &Path, frame: &Frame<'_>, lines: &BTreeMap<String, Line>) -> Result<()> {
+    let most_y = lines.values().flatten().map(|(_, y)| y.most).fold(1.0, f64::max);
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(broken)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 20))
+        .caption(frame.title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(60)
-        .build_cartesian_2d(0.0..most_x * 1.05, 0.0..most_y * 1.25)
+        .build_cartesian_2d(0.0..frame.most_x * 1.05, 0.0..most_y * 1.25)
         .map_err(broken)?;
-    chart.configure_mesh().x_desc("resources").y_desc(unit).disable_x_mesh().draw().map_err(broken)?;
+    chart.configure_mesh().x_desc(frame.x).y_desc(frame.y).disable_x_mesh().draw().map_err(broken)?;
     for ((label, line), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let medians = line.iter().map(|(x, y)| (*x, y.median));
         let bars = line.iter().map(|(x, y)| ErrorBar::new_vertical(*x, y.least, y.median, y.most, colour.filled(), 8));
@@ -53,7 +81,7 @@ pub(crate) fn draw(page: &Page, scenario: &str, name: &str, title: &str, unit: &
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(broken)?;

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::arena::{Arena, ORGANIZATION, Remote, secret_id};
 use crate::figures::{Case, Page};
 use crate::load::{self, AT_ONCE, Kind};
+use crate::plot;
 use crate::sample::taken;
 use crate::watch::Watch;
 use crate::{LONGEST, Rounds};
@@ -24,6 +25,9 @@ use crate::{LONGEST, Rounds};
 /// How often everything is refreshed.
 const EVERY: Duration = Duration::from_secs(30);
 const INTERVAL: &str = "30s";
+
+/// What the latency of those is called who come while all this goes on.
+const NEW: &str = "new beside them, from created to ready";
 
 /// How many new resources come in a second, and for how long.
 const ARRIVALS: (u64, usize) = (50, 30);
@@ -37,6 +41,7 @@ pub(crate) async fn run(sizes: &[usize], window: Duration, rounds: &Rounds) -> R
     for &size in sizes {
         let mut case =
             Case::new(format!("refreshed every {INTERVAL}, remote answers after {} ms", rounds.latency_ms), size);
+        let mut latencies = Histogram::new(3)?;
         for _ in 0..rounds.count {
             let remote = Remote {
                 secrets: size + arriving,
@@ -54,13 +59,14 @@ pub(crate) async fn run(sizes: &[usize], window: Duration, rounds: &Rounds) -> R
             at_rest(&arena, &operator, window, &mut case).await?;
             restarted(&arena, &operator, &mut case).await?;
             changed(&arena, &mut watch, size, &mut case).await?;
-            arrivals(&arena, size, arriving, per_second, &mut case).await?;
+            let new = arrivals(&arena, size, arriving, per_second).await?;
+            case.note_latencies(NEW, &new, &mut latencies)?;
             operator.process().stop().await?;
             arena.plane.stop().await?;
         }
         page.add(SCENARIO, case)?;
     }
-    Ok(())
+    plot::latencies(&page, SCENARIO, "A new resource beside those that stand")
 }
 
 async fn at_rest(arena: &Arena, operator: &Operator, window: Duration, case: &mut Case) -> Result<()> {
@@ -117,7 +123,7 @@ async fn changed(arena: &Arena, watch: &mut Watch, size: usize, case: &mut Case)
 }
 
 /// New resources come at a steady pace beside those that stand.
-async fn arrivals(arena: &Arena, from: usize, count: usize, per_second: u64, case: &mut Case) -> Result<()> {
+async fn arrivals(arena: &Arena, from: usize, count: usize, per_second: u64) -> Result<Histogram<u64>> {
     let mut watch = Watch::begin(arena);
     watch.until(from, 2, LONGEST).await?;
     let mut pace = interval(Duration::from_nanos(1_000_000_000 / per_second));
@@ -141,25 +147,24 @@ async fn arrivals(arena: &Arena, from: usize, count: usize, per_second: u64, cas
         let (_, then) = ready.get(&name).context("a resource that is ready and is not")?;
         latencies.record(u64::try_from(then.saturating_duration_since(at).as_millis())?)?;
     }
-    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("most", 1.0)] {
-        case.note(
-            &format!("new beside them, from created to ready, {name}, ms"),
-            latencies.value_at_quantile(quantile) as f64,
-        );
-    }
-    Ok(())
+    Ok(latencies)
 }
 
 /// A remote that bears ten calls a second, with a list of it due: who is new goes first, and the limit is kept.
 pub(crate) async fn limited(size: usize, rounds: &Rounds) -> Result<()> {
     const SCENARIO: &str = "limited";
     const PER_SECOND: u64 = 10;
-    const NEW: usize = 20;
+    const COMING: usize = 20;
     let mut page = Page::open(SCENARIO)?;
     let mut case = Case::new(format!("the remote bears {PER_SECOND} calls a second"), size);
+    let mut all = Histogram::new(3)?;
     for _ in 0..rounds.count {
-        let remote =
-            Remote { secrets: size + NEW, versions: 1, value_bytes: rounds.value_bytes, latency_ms: rounds.latency_ms };
+        let remote = Remote {
+            secrets: size + COMING,
+            versions: 1,
+            value_bytes: rounds.value_bytes,
+            latency_ms: rounds.latency_ms,
+        };
         let arena = Arena::start(remote).await?;
         load::apply(&arena, Kind::Observed, 0..size, INTERVAL).await?;
         let mut watch = Watch::begin(&arena);
@@ -171,7 +176,7 @@ pub(crate) async fn limited(size: usize, rounds: &Rounds) -> Result<()> {
         // Two looks over everything, so that the limit was met.
         sleep(2 * EVERY).await;
         let mut latencies = Histogram::<u64>::new(3)?;
-        for n in size..size + NEW {
+        for n in size..size + COMING {
             let began = Instant::now();
             load::apply_one(&arena.client, &arena.namespace, Kind::Observed, n, INTERVAL).await?;
             watch.until_named([load::name(n).as_str()], LONGEST).await?;
@@ -179,12 +184,12 @@ pub(crate) async fn limited(size: usize, rounds: &Rounds) -> Result<()> {
         }
         let (entries, _) = arena.requests_since(seq).await?;
         note_limited(&entries, PER_SECOND, &mut case);
-        case.note("new beside them, from created to ready, p50, ms", latencies.value_at_quantile(0.5) as f64);
-        case.note("new beside them, from created to ready, most, ms", latencies.max() as f64);
+        case.note_latencies(NEW, &latencies, &mut all)?;
         operator.process().stop().await?;
         arena.plane.stop().await?;
     }
-    page.add(SCENARIO, case)
+    page.add(SCENARIO, case)?;
+    plot::latencies(&page, SCENARIO, "A new resource while the remote bears ten calls a second")
 }
 
 fn note_limited(entries: &[Value], per_second: u64, case: &mut Case) {

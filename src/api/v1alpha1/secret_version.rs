@@ -91,7 +91,7 @@ pub struct SecretVersionSpec {
     pub refresh_interval: Option<String>,
     /// The native Secret to write. Absent: one named like this resource, with the value under the key `value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
+    pub target: Option<Box<Target>>,
     /// Stop acting and keep everything as it is, at the remote and here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -336,7 +336,7 @@ pub struct SecretVersionStatus {
     /// The newest create: under way until a version in `history` names its id. Kept until the next one, so that a late
     /// outcome can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub create: Option<Intent>,
+    pub create: Option<Box<Intent>>,
     /// The Secret as the operator last wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<ObjectSeen>,

@@ -209,7 +209,7 @@ fn status() -> BoxedStrategy<SecretVersionStatus> {
                 digest: change.1,
                 source: change.2,
                 history,
-                create,
+                create: create.map(Box::new),
                 conditions,
                 observed_generation: rest.0,
                 target: rest.1,
@@ -250,7 +250,8 @@ fn spec() -> BoxedStrategy<SecretVersionSpec> {
     let switches = (of(state()), of(deletion), weighted(0.1, refresh), weighted(0.05, any::<bool>()));
     (kind, remote, value_from, version_ref, switches, of(target()))
         .prop_map(|(kind, (secret, organization), value_from, version_ref, switches, target)| {
-            let mut spec = SecretVersionSpec { version_ref, target, ..SecretVersionSpec::default() };
+            let mut spec =
+                SecretVersionSpec { version_ref, target: target.map(Box::new), ..SecretVersionSpec::default() };
             (spec.connection_ref.kind, spec.connection_ref.name) = (kind, "c".into());
             (spec.remote_ref.secret_id, spec.remote_ref.secret_name) = secret;
             spec.remote_ref.organization_id = organization;

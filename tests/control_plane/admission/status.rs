@@ -75,7 +75,7 @@ fn whole_status() -> SecretVersionStatus {
         digest: Some(DIGEST.into()),
         source: Some(seen("db-admin")),
         history: (1..=1000).map(record).collect(),
-        create: Some(Intent {
+        create: Some(Box::new(Intent {
             schema: 1,
             id: ID.into(),
             uid: ID.into(),
@@ -87,7 +87,7 @@ fn whole_status() -> SecretVersionStatus {
             started_at: TIME.into(),
             withdrawn: true,
             earlier: vec![EarlierIntent { digest: DIGEST.into(), baseline: baseline() }; 4],
-        }),
+        })),
         target: Some(seen("db-password")),
         last_handled_reconcile_at: Some(TIME.into()),
         conditions: vec![ready()],
