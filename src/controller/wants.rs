@@ -71,8 +71,8 @@ pub(super) struct Wants {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The resources that wait, by UID.
-    waiting: BTreeMap<Wanted, BTreeMap<String, Key>>,
+    /// The resources that wait, by UID. Nearly always one for each.
+    waiting: BTreeMap<Wanted, Vec<(String, Key)>>,
     /// What they asked for and are told, by UID.
     answers: BTreeMap<String, (Wanted, Answer)>,
 }
@@ -86,7 +86,10 @@ impl Wants {
             self.fetched.notify_one();
             return if asked == *wanted { answer } else { Answer::Alone };
         }
-        inner.waiting.entry(wanted.clone()).or_default().insert(uid.to_owned(), key.clone());
+        let waiting = inner.waiting.entry(wanted.clone()).or_insert_with(|| Vec::with_capacity(1));
+        if waiting.iter().all(|(already, _)| already != uid) {
+            waiting.push((uid.to_owned(), key.clone()));
+        }
         drop(inner);
         self.asked.notify_one();
         Answer::Wait
@@ -112,9 +115,9 @@ impl Wants {
     fn answer(&self, wanted: &Wanted, answer: &Answer) -> Vec<Key> {
         let mut inner = lock(&self.inner);
         let Some(waiting) = inner.waiting.remove(wanted) else { return Vec::new() };
-        let told = waiting.keys().map(|uid| (uid.clone(), (wanted.clone(), answer.clone())));
+        let told = waiting.iter().map(|(uid, _)| (uid.clone(), (wanted.clone(), answer.clone())));
         inner.answers.extend(told);
-        waiting.into_values().collect()
+        waiting.into_iter().map(|(_, key)| key).collect()
     }
 
     /// Forgets answers that nobody fetches: their resources went.

@@ -83,7 +83,7 @@ impl Floor<'_> {
     /// Two writes.
     async fn observed(&self, meta: &PartialObjectMeta<SecretVersion>) -> Result<()> {
         self.target(meta).await?;
-        self.status(&meta.name_any(), &ready(meta)).await
+        self.status(&meta.name_any(), &ready(meta, "Observed")).await
     }
 
     /// Four writes, and two calls of the remote.
@@ -100,7 +100,7 @@ impl Floor<'_> {
         let made = self.http.post(&versions).bearer_auth(TOKEN).json(&body).send().await?;
         made.error_for_status()?.bytes().await?;
         self.target(meta).await?;
-        self.status(&name, &ready(meta)).await
+        self.status(&name, &recorded(meta)).await
     }
 
     async fn target(&self, meta: &PartialObjectMeta<SecretVersion>) -> Result<()> {
@@ -131,15 +131,29 @@ impl Floor<'_> {
     }
 }
 
+const ID: &str = "0123456789abcdef0123456789abcdef";
+
 fn intent(meta: &PartialObjectMeta<SecretVersion>) -> Value {
     json!({ "create": {
-        "schema": 1, "id": "0123456789abcdef0123456789abcdef", "uid": meta.metadata.uid, "place": "p".repeat(60),
+        "schema": 1, "id": ID, "uid": meta.metadata.uid, "place": "p".repeat(60),
         "digest": "d".repeat(70), "attempts": 1, "timeoutSeconds": 30, "startedAt": "2026-01-01T00:00:00Z",
         "baseline": { "version": 0 },
     } })
 }
 
-fn ready(meta: &PartialObjectMeta<SecretVersion>) -> Value {
+/// What the operator writes of a version that it created. The intent stays.
+fn recorded(meta: &PartialObjectMeta<SecretVersion>) -> Value {
+    let mut status = ready(meta, "Created");
+    status["digest"] = "d".repeat(70).into();
+    status["source"] = json!({ "name": "source", "uid": meta.metadata.uid, "resourceVersion": "1" });
+    status["history"] = json!([{
+        "versionId": "2000000000000", "version": 1, "origin": "Created", "digest": "d".repeat(70),
+        "uid": meta.metadata.uid, "place": "p".repeat(60), "createdAt": "2026-01-01T00:00:00.000000Z", "createId": ID,
+    }]);
+    status
+}
+
+fn ready(meta: &PartialObjectMeta<SecretVersion>, origin: &str) -> Value {
     let condition = |kind: &str| {
         json!({
             "type": kind, "status": "True", "reason": "Synced", "observedGeneration": 1,
@@ -151,7 +165,7 @@ fn ready(meta: &PartialObjectMeta<SecretVersion>) -> Value {
     json!({
         "observedGeneration": 1, "url": "http://127.0.0.1:10000", "organizationId": ORGANIZATION,
         "secretId": "2000000000000", "versionId": "2000000000000", "version": 1, "state": "Active",
-        "updatedAt": "2026-01-01T00:00:00.000000Z", "origin": "Observed", "create": null,
+        "updatedAt": "2026-01-01T00:00:00.000000Z", "origin": origin,
         "target": { "name": meta.name_any(), "uid": meta.metadata.uid, "resourceVersion": "1" },
         "conditions": conditions,
     })

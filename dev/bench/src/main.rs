@@ -89,7 +89,7 @@ enum Scenario {
     Foreign {
         /// How many Secrets
         #[arg(long, default_value_t = 1000)]
-        count: usize,
+        secrets: usize,
         /// Bytes of each
         #[arg(long, default_value_t = 512 * 1024)]
         bytes: usize,
@@ -132,7 +132,7 @@ async fn run(scenario: Scenario) -> Result<()> {
             standing::run(&sizes, Duration::from_secs(window), &rounds).await
         }
         Scenario::Deletion { sizes, rounds } => deletion::run(&sizes, &rounds).await,
-        Scenario::Foreign { count, bytes, rounds } => foreign::run(count, bytes, &rounds).await,
+        Scenario::Foreign { secrets, bytes, rounds } => foreign::run(secrets, bytes, &rounds).await,
         Scenario::Limited { size, rounds } => standing::limited(size, &rounds).await,
     }
 }
