@@ -285,7 +285,7 @@ impl Queue<'_> {
 }
 
 /// Objects in one page of a list. While it is read, a page takes several times the memory of what is kept of it.
-const PAGE: u32 = 100;
+const PAGE: u32 = 250;
 
 /// How every watch is asked for.
 fn watching(timeout: Duration) -> watcher::Config {

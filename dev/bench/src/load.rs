@@ -94,14 +94,28 @@ pub(crate) async fn clear(arena: &Arena) -> Result<()> {
     let secrets = arena.api::<Secret>();
     let targets =
         ListParams::default().fields(&format!("metadata.name!={CONNECTION},metadata.name!={KEYS},type=Opaque"));
-    secrets.delete_collection(&DeleteParams::default(), &targets).await?;
+    delete_pages(&secrets, &targets).await?;
     gone(&arena.api::<SecretVersion>(), &ListParams::default()).await?;
     gone(&secrets, &targets).await
 }
 
 /// Asks for every resource to be deleted.
 pub(crate) async fn delete(arena: &Arena) -> Result<()> {
-    arena.api::<SecretVersion>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    delete_pages(&arena.api::<SecretVersion>(), &ListParams::default()).await
+}
+
+/// Page by page: an apiserver gives up a request that takes a minute.
+async fn delete_pages<K>(api: &Api<K>, which: &ListParams) -> Result<()>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let mut page = which.clone().limit(5000);
+    while let Some(deleted) = api.delete_collection(&DeleteParams::default(), &page).await?.left() {
+        page.continue_token = deleted.metadata.continue_.filter(|token| !token.is_empty());
+        if page.continue_token.is_none() {
+            break;
+        }
+    }
     Ok(())
 }
 

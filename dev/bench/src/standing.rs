@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hdrhistogram::Histogram;
+use jiff::{SignedDuration, Timestamp};
 use kit::Operator;
 use kit::progress::say;
 use reqwest::Method;
@@ -192,6 +193,9 @@ pub(crate) async fn limited(size: usize, rounds: &Rounds) -> Result<()> {
     plot::latencies(&page, SCENARIO, "A new resource while the remote bears ten calls a second")
 }
 
+/// How long after the first refusal a limit should be known.
+const FOUND: SignedDuration = SignedDuration::from_secs(10);
+
 fn note_limited(entries: &[Value], per_second: u64, case: &mut Case) {
     let refused = |entry: &&Value| entry["status"] == 429;
     let mut seconds = std::collections::BTreeMap::<&str, u64>::new();
@@ -199,9 +203,13 @@ fn note_limited(entries: &[Value], per_second: u64, case: &mut Case) {
         let second = entry["at"].as_str().and_then(|at| at.split('.').next()).unwrap_or_default();
         *seconds.entry(second).or_default() += 1;
     }
+    let times = entries.iter().filter(refused).filter_map(|entry| entry["at"].as_str()?.parse::<Timestamp>().ok());
+    let times: Vec<Timestamp> = times.collect();
+    let late = |at: &&Timestamp| times.first().is_some_and(|first| at.duration_since(*first) > FOUND);
     let busiest = seconds.values().copied().max().unwrap_or_default();
     case.note("calls", entries.len() as f64);
     case.note("calls that were refused (429)", entries.iter().filter(refused).count() as f64);
+    case.note("calls that were refused once the limit was found", times.iter().filter(late).count() as f64);
     case.note("calls in the busiest second", busiest as f64);
     case.note("seconds with more calls than are borne", seconds.values().filter(|n| **n > per_second).count() as f64);
 }
