@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use axum::http::StatusCode;
+use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::seed::{LastActive, ListOrder, SecretSeed, Seed, SeedError, Settings};
@@ -13,7 +14,8 @@ use crate::wire::{self, ApiError, Status};
 #[derive(Debug)]
 pub struct Store {
     settings: Settings,
-    organizations: BTreeMap<String, Vec<SecretRow>>,
+    /// The secrets of each, oldest first, by id.
+    organizations: BTreeMap<String, IndexMap<String, SecretRow>>,
     ids: IdSource,
     /// No two changes bear the same time, and none an earlier one than the change before: clients
     /// tell changes by `updated_at`, and the wall clock may step back.
@@ -85,7 +87,8 @@ impl Store {
             last_change: now,
         };
         for organization in &seed.organizations {
-            let rows = organization.secrets.iter().map(|secret| store.seeded(secret, now)).collect::<Result<_, _>>()?;
+            let seeded = |secret: &SecretSeed| Ok((secret.id.clone(), store.seeded(secret, now)?));
+            let rows = organization.secrets.iter().map(seeded).collect::<Result<_, SeedError>>()?;
             store.organizations.insert(organization.id.clone(), rows);
         }
         Ok(store)
@@ -139,7 +142,7 @@ impl Store {
         Ok(wire::SecretList {
             organization_id: organization.to_owned(),
             secrets: self
-                .ordered(rows.iter())
+                .ordered(rows.values())
                 .into_iter()
                 .skip(page.offset)
                 .take(page.limit)
@@ -254,7 +257,7 @@ impl Store {
             versions: Vec::new(),
             next_number: 1,
         };
-        self.organizations.entry(organization.to_owned()).or_default().push(row);
+        self.organizations.entry(organization.to_owned()).or_default().insert(id.clone(), row);
         Ok(id)
     }
 
@@ -262,7 +265,7 @@ impl Store {
     pub fn delete_secret(&mut self, path: SecretPath<'_>) -> Result<(), ApiError> {
         self.secret(path)?;
         if let Some(rows) = self.organizations.get_mut(path.organization) {
-            rows.retain(|row| row.id != path.secret);
+            rows.shift_remove(path.secret);
         }
         Ok(())
     }
@@ -287,23 +290,19 @@ impl Store {
         self.last_change
     }
 
-    fn organization(&self, id: &str) -> Result<&Vec<SecretRow>, ApiError> {
+    fn organization(&self, id: &str) -> Result<&IndexMap<String, SecretRow>, ApiError> {
         self.organizations.get(id).ok_or_else(|| no_organization(id))
     }
 
     fn secret(&self, path: SecretPath<'_>) -> Result<&SecretRow, ApiError> {
-        self.organization(path.organization)?
-            .iter()
-            .find(|row| row.id == path.secret)
-            .ok_or_else(|| no_secret(path.secret))
+        self.organization(path.organization)?.get(path.secret).ok_or_else(|| no_secret(path.secret))
     }
 
     fn secret_mut(&mut self, path: SecretPath<'_>) -> Result<&mut SecretRow, ApiError> {
         self.organizations
             .get_mut(path.organization)
             .ok_or_else(|| no_organization(path.organization))?
-            .iter_mut()
-            .find(|row| row.id == path.secret)
+            .get_mut(path.secret)
             .ok_or_else(|| no_secret(path.secret))
     }
 
