@@ -25,8 +25,7 @@ pub(crate) fn router() -> Router<Simulator> {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/state", get(state))
-        // A world may be of any size, and who controls it is trusted.
-        .route("/seed", put(seed).layer(DefaultBodyLimit::disable()))
+        .route("/seed", put(seed))
         .route("/journal", get(read_journal).delete(clear_journal))
         .route("/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
@@ -34,6 +33,8 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/secrets", post(edit_secret))
         .route("/credentials", get(list_credentials).post(add_credential))
         .route("/credentials/{name}", delete(revoke_credential))
+        // A world and what is in it may be of any size, and who controls it is trusted.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(loopback_only))
 }
 

@@ -13,8 +13,8 @@ use crate::world::{SOON, World};
 /// Two pages of them.
 const RESOURCES: usize = 150;
 
-/// Pages that may be read: a look, one that was cut off by the restart, and one for those who wait for values.
-const PAGES: usize = 3 * RESOURCES.div_ceil(100);
+/// Pages that may be read: two for those who wait for values, and two for each look that comes meanwhile.
+const PAGES: usize = RESOURCES / 10;
 
 /// What the remote was asked for until now: pages, and anything about one secret.
 async fn asked(world: &World<'_>) -> Result<(usize, usize)> {
