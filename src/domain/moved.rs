@@ -23,7 +23,6 @@ pub enum Moved {
 pub fn moved(cr: &SecretVersion, listed: &[Version]) -> Moved {
     // What was never looked at waits for that already.
     let Some(status) = &cr.status else { return Moved::Not };
-    let itself = |moved: bool| if moved { Moved::Itself } else { Moved::Not };
     let as_recorded = |v: &Version| {
         status.version_id.as_deref() == Some(v.id.as_str())
             && status.state == Some(v.state)
@@ -39,10 +38,11 @@ pub fn moved(cr: &SecretVersion, listed: &[Version]) -> Moved {
             (true, None) => Moved::Not,
         };
     }
-    itself(match cr.spec.version_ref.as_ref().and_then(|wanted| follow::chosen(wanted, listed)) {
+    let differs = match cr.spec.version_ref.as_ref().and_then(|wanted| follow::chosen(wanted, listed)) {
         Some(version) => !as_recorded(version),
         None => status.version_id.is_some(),
-    })
+    };
+    if differs { Moved::Itself } else { Moved::Not }
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub(super) fn unrecorded<'a>(
     all.into_iter().filter(move |v| newer(v) && !recorded(&v.id))
 }
 
-/// Whether a pass that ends so has judged all that it listed. Who only follows judges nobody, and one that ends before it holds what is recorded has not, and what
-/// it listed is for a later pass to judge.
+/// Whether a pass that ends so has judged all that it listed. Who only follows judges nobody. One that ends before it holds what is
+/// recorded has not, and what it listed is for a later pass to judge.
 pub fn are_judged(o: &Observed, rest: &Rest) -> bool {
     let held = condition::is_true(&rest.status.conditions, kind::REMOTE_SYNCED, o.cr.metadata.generation);
     let compared = o.seen.versions.as_ref().is_some_and(|versions| versions.values);

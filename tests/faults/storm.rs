@@ -7,7 +7,7 @@ use kit::ControlPlane;
 
 use crate::follower::Follower;
 use crate::runs_of;
-use crate::table::{Figures, Run, Table, run_of};
+use crate::table::{Figures, Table};
 use crate::world::{SOON, World};
 
 /// Two pages of them.
@@ -24,8 +24,7 @@ async fn asked(world: &World<'_>) -> Result<(usize, usize)> {
 }
 
 /// The operator dies, each resource gets another version or none, and another operator begins.
-async fn storm(world: &World<'_>, followers: &tokio::sync::Mutex<Vec<Follower>>, all_due: bool) -> Result<Figures> {
-    let mut followers = followers.lock().await;
+async fn storm(world: &World<'_>, followers: &mut [Follower], all_due: bool) -> Result<Figures> {
     world.kill()?;
     if all_due {
         for follower in followers.iter_mut() {
@@ -33,7 +32,7 @@ async fn storm(world: &World<'_>, followers: &tokio::sync::Mutex<Vec<Follower>>,
         }
     }
     world.clear_lease().await?;
-    let (pages, alone) = asked(world).await?;
+    let (pages_before, alone_before) = asked(world).await?;
     let mark = world.plane.audit_mark()?;
     world.operator.process().start()?;
     if all_due {
@@ -44,7 +43,8 @@ async fn storm(world: &World<'_>, followers: &tokio::sync::Mutex<Vec<Follower>>,
         let secrets: Vec<String> = followers.iter().map(|follower| follower.secret_id.clone()).collect();
         world.all_refreshed(&secrets, 1).await?;
     }
-    let (pages, alone) = (asked(world).await?.0 - pages, asked(world).await?.1 - alone);
+    let (pages, alone) = asked(world).await?;
+    let (pages, alone) = (pages - pages_before, alone - alone_before);
     let written = world.writes_since(mark)?.filter(|event| event.resource != "events");
     let (written, expected) = (written.events().len(), if all_due { 2 * RESOURCES } else { 0 });
     ensure!(written == expected, "{written} writes where {expected} were to be made");
@@ -63,12 +63,14 @@ async fn row_32_restart_storms() {
     for follower in &followers {
         follower.serves(world, SOON).await.unwrap();
     }
-    let followers = &tokio::sync::Mutex::new(followers);
-    let mut runs: Vec<Run<'_>> = Vec::new();
+    let rows = [("all are in sync", false), ("all are due", true)];
+    let mut table = Table::default();
+    table.order(rows.map(|(name, _)| name.to_owned()));
     for _ in 0..runs_of(10) {
-        runs.push(run_of("all are in sync", storm(world, followers, false)));
-        runs.push(run_of("all are due", storm(world, followers, true)));
+        for (name, all_due) in rows {
+            table.enter(name, storm(world, &mut followers, all_due).await);
+        }
     }
-    Table::of(1, runs).await.conclude("32: a restart with many resources");
+    table.conclude("32: a restart with many resources");
     world.is_clean().await.unwrap();
 }

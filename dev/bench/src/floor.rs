@@ -45,9 +45,7 @@ pub(crate) async fn delete(arena: &Arena, doomed: Vec<SecretVersion>) -> Result<
             let (secret, version) = secret.zip(version).context("a resource without version")?;
             let url = format!("{}/{version}", versions(arena, secret));
             http.delete(url).bearer_auth(TOKEN).send().await?.error_for_status()?.bytes().await?;
-            let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-            resources.patch_metadata(&doomed.name_any(), &PatchParams::default(), &none).await?;
-            Ok::<(), anyhow::Error>(())
+            unbind(resources, &doomed.name_any()).await
         }
     };
     stream::iter(doomed).map(one).buffer_unordered(AT_ONCE).try_collect().await
@@ -63,13 +61,16 @@ pub(crate) async fn release(arena: &Arena) -> Result<()> {
     let all: Vec<PartialObjectMeta<SecretVersion>> = resources.list_metadata(&ListParams::default()).await?.items;
     let one = |meta: PartialObjectMeta<SecretVersion>| {
         let resources = &resources;
-        async move {
-            let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-            resources.patch_metadata(&meta.name_any(), &PatchParams::default(), &none).await?;
-            Ok::<(), anyhow::Error>(())
-        }
+        async move { unbind(resources, &meta.name_any()).await }
     };
     stream::iter(all).map(one).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Takes the finalizers off a resource.
+async fn unbind(resources: &Api<SecretVersion>, name: &str) -> Result<()> {
+    let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    resources.patch_metadata(name, &PatchParams::default(), &none).await?;
+    Ok(())
 }
 
 struct Floor<'a> {
