@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{
     AbejaConnection, AbejaConnectionSpec, CaBundleKind, ClusterAbejaConnection, ConnectionKind, ConnectionStatus,
-    DeletionPolicy, RequestBudget, SecretVersion,
+    DeletionPolicy, SecretVersion,
 };
 use crate::domain::backoff;
 use crate::domain::budget;
@@ -26,10 +26,11 @@ use crate::domain::create::has_finalizer;
 use crate::domain::decide::advice;
 use crate::domain::protect::{Finalizer, Held, Need};
 use crate::domain::reason::Reason;
+use crate::domain::told::goes_on;
 use crate::remote::{self, Credential};
 use crate::secret::SecretText;
 
-use super::connections::Entry;
+use super::connections::{Entry, Told};
 use super::context::Ctx;
 use super::error::{Error, in_words};
 use super::index::{ConnectionKey, Key};
@@ -155,8 +156,17 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     let gone = deleting && !needs.is_needed();
 
     let standing = client.as_ref().map(remote::Client::standing).unwrap_or_default();
-    let said = connection.status().and_then(|status| status.budget.as_ref());
-    let budget = budget::shown(said, standing, ctx.host.now());
+    let told = match (&old, connection.status()) {
+        (Some(old), _) => old.told.clone(),
+        (None, Some(status)) => Told { refresh: status.refresh, budget: status.budget.clone() },
+        (None, None) => Told::default(),
+    };
+    let organization = Organization { connection: key.clone(), id: connection.settings().organization_id.clone() };
+    let known = Told {
+        // Right after a start nothing is known yet: what was said last stays said.
+        refresh: ctx.sweeps.mode(&organization).or(told.refresh),
+        budget: budget::shown(told.budget.as_ref(), standing, ctx.host.now()),
+    };
     let watched_ca = loaded.ca_in_config_map;
     let shown = problem.clone().or_else(|| refused.clone());
     let healthy = shown.is_none();
@@ -167,7 +177,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         refused,
         protected,
         idle_since,
-        budget: budget.clone(),
+        told: if speaks { told.clone() } else { known.clone() },
         deleting,
         secrets: loaded.secrets,
     };
@@ -178,7 +188,8 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         return Ok(Requeue::OnChange);
     }
     if speaks {
-        write_status(ctx, &key, &connection, shown, deleting, &users, budget.clone()).await?;
+        write_status(ctx, &connection, shown, deleting, &users, [&told, &known]).await?;
+        ctx.connections.note_told(&key, known);
     }
     let retry = backoff::delay(5, connection.meta().uid.as_deref().unwrap_or_default());
     let next = match (healthy, watched_ca || standing.met) {
@@ -416,12 +427,11 @@ fn api_of<K: Connection>(ctx: &Ctx, connection: &K) -> Api<K> {
 
 async fn write_status<K: Connection>(
     ctx: &Ctx,
-    key: &ConnectionKey,
     connection: &K,
     problem: Option<(Reason, String)>,
     deleting: bool,
     users: &Users,
-    budget: Option<RequestBudget>,
+    [told, known]: [&Told; 2],
 ) -> Result<(), Error> {
     let meta = connection.meta();
     let old = connection.status().cloned().unwrap_or_default();
@@ -442,10 +452,8 @@ async fn write_status<K: Connection>(
     };
     new.observed_generation = meta.generation;
     let annotations: Option<&BTreeMap<String, String>> = meta.annotations.as_ref();
-    let organization = connection.settings().organization_id.clone();
-    // Right after a start nothing is known yet: what was said last stays said.
-    new.refresh = ctx.sweeps.mode(&Organization { connection: key.clone(), id: organization }).or(old.refresh);
-    new.budget = budget;
+    new.refresh = goes_on(&told.refresh, &known.refresh, &old.refresh).or(known.refresh);
+    new.budget = goes_on(&told.budget, &known.budget, &old.budget);
     new.last_handled_reconcile_at = annotations.and_then(|a| a.get(crate::api::RECONCILE_REQUESTED_AT).cloned());
     condition::summarize(
         &mut new.conditions,

@@ -13,8 +13,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::time::Instant;
 
 use crate::api::v1alpha1::{
-    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, RateLimit, RequestBudget,
-    SecretVersion,
+    AbejaConnection, AbejaConnectionSpec, ClusterAbejaConnection, ConnectionKind, Permission, RateLimit, RefreshMode,
+    RequestBudget, SecretVersion,
 };
 use crate::config::AllowedEndpoints;
 use crate::domain::observed::{Access, Link};
@@ -63,12 +63,21 @@ pub struct Entry {
     pub protected: bool,
     /// Since when it has our finalizer and nobody needs it.
     pub idle_since: Option<Instant>,
-    /// What its status says of the budget.
-    pub budget: Option<RequestBudget>,
+    /// What this process last told people of what it learns by itself.
+    pub told: Told,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// The Secrets that it reads.
     pub secrets: Vec<Key>,
+}
+
+/// What a process learns by itself of an organization, and tells in the connection's status.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// How its resources are refreshed.
+    pub refresh: Option<RefreshMode>,
+    /// What is left to it of requests.
+    pub budget: Option<RequestBudget>,
 }
 
 /// A connection as one resource sees it.
@@ -125,10 +134,17 @@ impl Connections {
         !same
     }
 
-    /// Whether a connection's status says what is not so any more of the budget.
+    /// Notes what was told of a connection.
+    pub fn note_told(&self, key: &ConnectionKey, told: Told) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
+            entry.told = told;
+        }
+    }
+
+    /// Whether what was told last of a connection's budget is not so any more.
     pub fn budget_moved(&self, key: &ConnectionKey, now: Timestamp) -> bool {
-        let Some(Entry { client: Some(client), budget: said, .. }) = self.entry(key) else { return false };
-        budget::shown(said.as_ref(), client.standing(), now) != said
+        let Some(Entry { client: Some(client), told, .. }) = self.entry(key) else { return false };
+        budget::shown(told.budget.as_ref(), client.standing(), now) != told.budget
     }
 
     /// Notes that the cache shows a connection as it was.

@@ -27,6 +27,7 @@ pub mod record;
 pub mod refresh;
 pub mod shard;
 pub mod step;
+pub mod told;
 pub mod twins;
 
 #[cfg(test)]

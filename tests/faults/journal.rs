@@ -59,6 +59,11 @@ impl Entry {
         self.is("list_secrets") && self.query.as_deref().is_some_and(|query| query.contains("limit=100"))
     }
 
+    /// Whether it is one with what the secrets hold, for those who wait for it.
+    pub(crate) fn is_page_of_values(&self) -> bool {
+        self.is_page() && self.query.as_deref().is_some_and(|query| query.contains("return_secret_value=True"))
+    }
+
     /// Whether a look over the pages of an organization begins with it.
     fn is_sweep(&self) -> bool {
         self.is_page() && self.query.as_deref().is_some_and(|query| query.contains("offset=0&"))

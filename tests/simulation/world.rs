@@ -21,6 +21,9 @@ use crate::script::Plan;
 use crate::user::User;
 use crate::weather::Weather;
 
+/// How long it may take until more is tried of a remote that refused, and a connection's status says so.
+const LEARNT: Duration = Duration::from_mins(3);
+
 /// Where the operator lives.
 pub(crate) const NAMESPACE: &str = "operator";
 /// Where the user's resources live.
@@ -120,8 +123,9 @@ async fn rest(world: &Arc<World>, user: &User, plan: &Plan) {
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     world.network.note("at rest");
-    // What came late is told of at a refresh, and a connection that nobody needs is let go after a while.
-    tokio::time::sleep(IDLE + REFRESH + Duration::from_secs(5)).await;
+    // What came late is told of at a refresh, a connection that nobody needs is let go after a while, and what was learnt of the
+    // remote's limit while somebody had to wait moves once more.
+    tokio::time::sleep(IDLE.max(LEARNT) + REFRESH + Duration::from_secs(5)).await;
     let before = world.oracle().counts();
     tokio::time::sleep(3 * REFRESH + Duration::from_secs(2)).await;
     let after = world.oracle().counts();
