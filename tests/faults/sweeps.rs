@@ -211,7 +211,7 @@ async fn budget_says<T>(world: &World<'_>, is: impl Fn(Option<RequestBudget>) ->
 /// Those who were all new were served by pages, but for a few who came late.
 async fn assert_served_by_pages(world: &World<'_>, followers: &[Follower]) {
     let alone = asked_alone(world, followers).await;
-    let pages = world.journal.of("").await.unwrap().values().filter(|entry| entry.is_page_of_values()).count();
+    let pages = world.journal.of("").await.unwrap().iter().filter(|entry| entry.is_page_of_values()).count();
     println!("{} are ready after {pages} pages of values and {alone} requests for one secret", followers.len());
     assert!(pages > 0 && pages + alone <= FEW, "{pages} pages and {alone} requests for one secret");
 }

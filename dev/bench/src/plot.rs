@@ -68,7 +68,16 @@ fn plot(path: &Path, frame: &Frame<'_>, lines: &BTreeMap<String, Line>) -> Resul
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..frame.most_x * 1.05, 0.0..most_y * 1.25)
         .map_err(broken)?;
-    chart.configure_mesh().x_desc(frame.x).y_desc(frame.y).disable_x_mesh().draw().map_err(broken)?;
+    chart
+        .configure_mesh()
+        .x_desc(frame.x)
+        .y_desc(frame.y)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.0}"))
+        .disable_x_mesh()
+        .light_line_style(WHITE)
+        .draw()
+        .map_err(broken)?;
     for ((label, line), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let medians = line.iter().map(|(x, y)| (*x, y.median));
         let bars = line.iter().map(|(x, y)| ErrorBar::new_vertical(*x, y.least, y.median, y.most, colour.filled(), 8));
