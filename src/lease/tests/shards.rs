@@ -171,6 +171,15 @@ impl Fleet {
         self.leaving.push(old);
     }
 
+    /// Who has ended is started again, as Kubernetes does it.
+    fn restart_the_ended(&mut self) {
+        for place in 0..ALL {
+            if self.members[place].process.task.is_finished() {
+                self.replace(place, self.members[place].of);
+            }
+        }
+    }
+
     /// Those who act are of one division, and no two of one shard.
     async fn observe(&self, millis: u64) {
         for _ in 0..millis.div_ceil(250) {
@@ -205,21 +214,20 @@ async fn play_shards(changes: Vec<(u64, Change)>, first: u16, last: u16) {
                 fleet.replace(place, of);
             }
         }
-        for place in 0..ALL {
-            if fleet.members[place].process.task.is_finished() {
-                fleet.replace(place, fleet.members[place].of);
-            }
-        }
+        fleet.restart_the_ended();
     }
     // At last a division that everybody is of.
     for place in 0..ALL {
         fleet.members[place].process.network.fault(Fault::None);
-        if fleet.members[place].of != last || fleet.members[place].process.task.is_finished() {
+        if fleet.members[place].of != last {
             fleet.members[place].process.shutdown.cancel();
             fleet.replace(place, last);
         }
     }
-    fleet.observe(90_000).await;
+    // A call that began before may still cost somebody its lease.
+    fleet.observe(30_000).await;
+    fleet.restart_the_ended();
+    fleet.observe(60_000).await;
     let mut shards: Vec<u16> =
         fleet.members.iter().filter(|member| member.process.acts()).map(|member| member.index).collect();
     shards.sort_unstable();
