@@ -73,16 +73,15 @@ impl ConnectionKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
     secrets: Box<[Key]>,
-    connection: ConnectionKey,
+    connection: Arc<ConnectionKey>,
     /// Whether the connection will be needed to clean up: an edit of the policy concerns it.
     cleans_up: bool,
     remote_secret: Option<Arc<str>>,
 }
 
 impl Links {
-    /// The links of a resource.
-    pub fn of(cr: &SecretVersion) -> Self {
-        let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
+    /// The links of a resource, which has this key.
+    pub fn of(key: &Key, cr: &SecretVersion) -> Self {
         let status = cr.status.as_ref();
         let source = cr.spec.value_from.iter().flat_map(|v| &v.secret_key_ref).map(|s| s.name.as_str());
         let former = status.and_then(|s| s.target.as_ref()).map(|t| t.name.as_str());
@@ -90,9 +89,13 @@ impl Links {
         let mut names: Vec<&str> = source.chain([TargetView::of(cr).name()]).chain(former).collect();
         names.sort_unstable();
         names.dedup();
+        let beside = |name: &str| {
+            let name = if *name == *key.name { key.name.clone() } else { name.into() };
+            Key { namespace: key.namespace.clone(), name }
+        };
         Self {
-            secrets: names.into_iter().map(|name| Key::new(namespace, name)).collect(),
-            connection: ConnectionKey::of(cr),
+            secrets: names.into_iter().map(beside).collect(),
+            connection: ConnectionKey::of(cr).into(),
             cleans_up: cr.spec.value_from.is_some()
                 && cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain,
             remote_secret: cr.spec.remote_ref.secret_id.as_deref().or(pinned).map(Arc::from),
@@ -109,20 +112,24 @@ struct Inner {
     links: BTreeMap<Key, Links>,
     by_secret: Lookup<Key>,
     /// A set for each: a connection has many.
-    by_connection: BTreeMap<ConnectionKey, BTreeSet<Key>>,
+    by_connection: BTreeMap<Arc<ConnectionKey>, BTreeSet<Key>>,
     by_remote: Lookup<Arc<str>>,
     unseen: BTreeSet<Key>,
 }
 
 impl Index {
     /// A resource appeared or changed. Answers whether its links did.
-    pub fn insert(&self, key: Key, links: Links) -> bool {
+    pub fn insert(&self, key: Key, mut links: Links) -> bool {
         self.with(|inner| {
             inner.unseen.remove(&key);
             if inner.links.get(&key) == Some(&links) {
                 return false;
             }
             inner.remove(&key);
+            // One for all who use it.
+            if let Some((known, _)) = inner.by_connection.get_key_value(&links.connection) {
+                links.connection = known.clone();
+            }
             inner.by_secret.add_all(&links.secrets, &key);
             inner.by_connection.entry(links.connection.clone()).or_default().insert(key.clone());
             inner.by_remote.add_all(&links.remote_secret, &key);
@@ -167,7 +174,7 @@ impl Index {
     /// The resources that shared anything with links that are gone.
     pub fn neighbours(&self, links: &Links) -> (Vec<Key>, ConnectionKey) {
         let siblings = links.remote_secret.iter().flat_map(|id| self.of_remote(id)).collect();
-        (siblings, links.connection.clone())
+        (siblings, (*links.connection).clone())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
@@ -242,7 +249,9 @@ mod tests {
     }
 
     fn add(index: &Index, cr: &SecretVersion) -> bool {
-        index.insert(Key::of(cr), Links::of(cr))
+        let key = Key::of(cr);
+        let links = Links::of(&key, cr);
+        index.insert(key, links)
     }
 
     #[test]

@@ -105,7 +105,7 @@ async fn source(pass: &mut Pass<'_>) -> Result<(), Error> {
             pass.source = Some((SecretBytes::from(bytes), object.clone()));
             pass.compare();
             if let Some(Source::Bytes { is_last: Sight::Equal, .. }) = pass.observed.seen.source {
-                lock(&pass.memory).source_checked = Some(object);
+                lock(&pass.memory).source_checked = Some(Box::new(object));
                 pass.remember();
             }
         }

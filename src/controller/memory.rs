@@ -75,7 +75,7 @@ pub struct Memory {
     /// Ids that this process created.
     pub known: BTreeSet<String>,
     /// The source when its bytes were last found unchanged.
-    pub source_checked: Option<ObjectSeen>,
+    pub source_checked: Option<Box<ObjectSeen>>,
     /// The target when it was last found right.
     pub target_checked: Option<ObjectSeen>,
     /// Ids that were judged to be late twins or other people's.
@@ -152,7 +152,7 @@ impl Memory {
             missing: self.missing.iter().map(|(id, since)| (id.clone(), age(*since))).collect(),
             gone: self.gone.clone(),
             known: self.known.clone(),
-            source_checked: self.source_checked.clone(),
+            source_checked: self.source_checked.as_deref().cloned(),
             target_checked: self.target_checked.clone(),
             judged: self.judged.clone(),
             unreachable_for: self.unreachable_since.map(age),

@@ -180,8 +180,12 @@ async fn sweep(ctx: &Ctx, organization: &Organization) {
     let phase = format!("{}/{}", organization.connection.key, organization.id);
     publish(ctx, organization);
     loop {
-        let users = Users::of(ctx, organization);
-        let Some(every) = users.every else {
+        // Not all of them are kept over the wait.
+        let (every, secrets) = {
+            let users = Users::of(ctx, organization);
+            (users.every, users.by_secret.len())
+        };
+        let Some(every) = every else {
             if ctx.sweeps.end(organization) {
                 return publish(ctx, organization);
             }
@@ -215,7 +219,7 @@ async fn sweep(ctx: &Ctx, organization: &Organization) {
             Look::Alone(why) => {
                 failures = 0;
                 alone(ctx, organization, why);
-                worth_another_try(ctx, organization, users.by_secret.len()).await;
+                worth_another_try(ctx, organization, secrets).await;
             }
         }
     }

@@ -306,7 +306,9 @@ fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
         Event::InitApply(object) | Event::Apply(object) => {
             if let Ok(cr) = &object.0 {
                 ctx.memories.shown(cr);
-                if ctx.index.insert(Key::of(cr), Links::of(cr)) {
+                let key = Key::of(cr);
+                let links = Links::of(&key, cr);
+                if ctx.index.insert(key, links) {
                     ctx.wake_connection(&ConnectionKey::of(cr));
                 }
             }
