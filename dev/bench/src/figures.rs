@@ -71,7 +71,8 @@ impl Case {
     pub(crate) fn spread(&self, name: &str) -> Option<Spread> {
         let mut all = self.figures.get(name)?.clone();
         all.sort_by(f64::total_cmp);
-        Some(Spread { median: *all.get(all.len() / 2)?, least: *all.first()?, most: *all.last()? })
+        let (lower, upper) = (all.get(all.len().checked_sub(1)? / 2)?, all.get(all.len() / 2)?);
+        Some(Spread { median: f64::midpoint(*lower, *upper), least: *all.first()?, most: *all.last()? })
     }
 
     /// The case as rows of text.
