@@ -1,6 +1,9 @@
 //! What is measured in: a control plane, a simulated remote with so many secrets, and a namespace that the operator works in.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -15,6 +18,8 @@ use kube::api::{Api, PostParams};
 use reqwest::Method;
 use secret_version_operator::api::v1alpha1::AbejaConnection;
 use serde_json::{Value, json};
+
+use crate::sample::taken;
 
 pub(crate) const ORGANIZATION: &str = "1410000000000";
 pub(crate) const TOKEN: &str = "bench-token";
@@ -57,7 +62,7 @@ impl Arena {
         ];
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         let installed = install::chart(&plane, &namespace, &values).await?;
-        let client = client(&plane).await?;
+        let client = client(&plane.kubeconfig_admin()).await?;
         let arena = Self { plane, client, namespace, simulator: Arc::new(simulator), remote, installed };
         arena.connect().await?;
         // What it does once for an installation is not measured.
@@ -72,6 +77,11 @@ impl Arena {
         let mut options = self.installed.operator();
         options.profile = Profile::Release;
         Operator::launch(self.plane.run_dir(), &options).await
+    }
+
+    /// A client that is to the apiserver who the operator is: what it may do is looked up at each request.
+    pub(crate) async fn as_operator(&self) -> Result<kube::Client> {
+        client(&self.installed.operator().kubeconfig).await
     }
 
     /// Makes the remote what it was at first.
@@ -118,6 +128,13 @@ impl Arena {
         page["last_seq"].as_u64().context("a journal without number")
     }
 
+    /// The processor time that each process beside the operator has taken so far.
+    pub(crate) fn processor(&self) -> Result<Processor> {
+        let (etcd, apiserver) = (self.plane.etcd(), self.plane.apiserver());
+        let all = [etcd, apiserver, self.simulator.process()].into_iter().chain(self.plane.controller_manager());
+        all.map(|process| Ok((process.name().to_owned(), taken(process)?.cpu))).collect()
+    }
+
     /// What the apiserver has counted since its start.
     pub(crate) async fn counts(&self) -> Result<Counts> {
         let page = self.plane.metrics().await?;
@@ -135,6 +152,9 @@ impl Arena {
         Ok(Counts { reads, writes: writes.iter().map(|(what, part, verb)| sum(what, part, verb)).sum() })
     }
 }
+
+/// Processor time by name of the process.
+pub(crate) type Processor = BTreeMap<String, Duration>;
 
 /// Requests for resources and Secrets: one object at a time, without watches, lists, and what the loader itself sends.
 #[derive(Clone, Copy, Debug)]
@@ -169,9 +189,8 @@ pub(crate) fn secret_id(n: usize) -> String {
     format!("{}", 2_000_000_000_000_u64 + n as u64)
 }
 
-async fn client(plane: &ControlPlane) -> Result<kube::Client> {
-    let text = std::fs::read_to_string(plane.kubeconfig_admin())?;
-    let kubeconfig = kube::config::Kubeconfig::from_yaml(&text)?;
+async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    let kubeconfig = kube::config::Kubeconfig::from_yaml(&std::fs::read_to_string(kubeconfig)?)?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)
 }

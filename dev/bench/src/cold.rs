@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use kit::metrics;
 use kit::progress::say;
 
 use crate::arena::{Arena, Remote};
@@ -45,10 +46,12 @@ pub(crate) async fn run(kind: Kind, sizes: &[usize], rounds: &Rounds) -> Result<
 
 async fn by_floor(arena: &Arena, kind: Kind, size: usize, case: &mut Case) -> Result<()> {
     let mut watch = Watch::begin(arena);
+    let processor = arena.processor()?;
     let began = Instant::now();
     floor::write(arena, kind, size).await?;
     watch.until(size, 1, LONGEST).await?;
     case.note("floor, resources/s", per_second(size, began.elapsed()));
+    case.note_processor("floor", &processor, &arena.processor()?);
     say(format!("{size} {kind:?}: the floor took {:.2} s", began.elapsed().as_secs_f64()));
     if kind == Kind::Managed {
         floor::release(arena).await?;
@@ -58,12 +61,16 @@ async fn by_floor(arena: &Arena, kind: Kind, size: usize, case: &mut Case) -> Re
 
 async fn by_operator(arena: &Arena, size: usize, case: &mut Case) -> Result<()> {
     let mut watch = Watch::begin(arena);
-    let (seq, counts) = (arena.last_request().await?, arena.counts().await?);
+    let (seq, counts, processor) = (arena.last_request().await?, arena.counts().await?, arena.processor()?);
     let began = Instant::now();
     let operator = arena.operator().await?;
     let ready = watch.until(size, 1, LONGEST).await?;
     let elapsed = began.elapsed();
     let taken = taken(operator.process())?;
+    case.note_processor("operator", &processor, &arena.processor()?);
+    let own =
+        metrics::sum(&operator.metrics().await?, "secret_version_operator_kube_requests_total", &[("verb", "GET")]);
+    case.note("reads per resource, with pages of lists", own / size as f64);
     let counts = arena.counts().await?.since(counts);
     let requests = arena.last_request().await? - seq;
     // What has finalizers goes with the operator alone.
@@ -76,7 +83,6 @@ async fn by_operator(arena: &Arena, size: usize, case: &mut Case) -> Result<()> 
     case.note("processor time, s", taken.cpu.as_secs_f64());
     case.note("remote calls", requests as f64);
     case.note("apiserver writes per resource", counts.writes / size as f64);
-    case.note("apiserver reads per resource", counts.reads / size as f64);
     say(format!("{size}: the operator took {:.2} s, {requests} remote calls", elapsed.as_secs_f64()));
     Ok(())
 }

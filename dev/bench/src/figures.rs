@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::arena::Processor;
+
 /// A figure over all rounds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
@@ -57,6 +59,14 @@ impl Case {
     /// Notes a figure of one more round.
     pub(crate) fn note(&mut self, name: &str, value: f64) {
         self.figures.entry(name.to_owned()).or_default().push(value);
+    }
+
+    /// Notes the processor time that the others took while somebody did the work.
+    pub(crate) fn note_processor(&mut self, who: &str, before: &Processor, after: &Processor) {
+        for (name, time) in after {
+            let time = time.saturating_sub(before.get(name).copied().unwrap_or_default());
+            self.note(&format!("{who}, processor time of {name}, s"), time.as_secs_f64());
+        }
     }
 
     /// Notes what the operator reached of the floor, round by round.

@@ -1,4 +1,4 @@
-//! The floor: for each resource what the operator has to write, by a client that does nothing else.
+//! The floor: for each resource what the operator has to write, by a client that does nothing else, and has no other rights.
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -18,10 +18,12 @@ use crate::load::{AT_ONCE, Kind};
 
 /// Makes all resources ready.
 pub(crate) async fn write(arena: &Arena, kind: Kind, count: usize) -> Result<()> {
-    let resources = arena.api::<SecretVersion>();
+    let client = arena.as_operator().await?;
+    let resources: Api<SecretVersion> = Api::namespaced(client.clone(), &arena.namespace);
     let all: Vec<PartialObjectMeta<SecretVersion>> = resources.list_metadata(&ListParams::default()).await?.items;
     ensure!(all.len() == count, "{} resources in place of {count}", all.len());
-    let floor = Floor { arena, secrets: arena.api(), resources, http: reqwest::Client::builder().no_proxy().build()? };
+    let secrets = Api::namespaced(client, &arena.namespace);
+    let floor = Floor { arena, secrets, resources, http: reqwest::Client::builder().no_proxy().build()? };
     let one = |meta: PartialObjectMeta<SecretVersion>| {
         let floor = &floor;
         async move {
@@ -36,7 +38,8 @@ pub(crate) async fn write(arena: &Arena, kind: Kind, count: usize) -> Result<()>
 
 /// Deletes the versions of resources that are to go, and takes off their finalizers.
 pub(crate) async fn delete(arena: &Arena, doomed: Vec<SecretVersion>) -> Result<()> {
-    let (resources, http) = (arena.api::<SecretVersion>(), reqwest::Client::builder().no_proxy().build()?);
+    let resources: Api<SecretVersion> = Api::namespaced(arena.as_operator().await?, &arena.namespace);
+    let http = reqwest::Client::builder().no_proxy().build()?;
     let one = |doomed: SecretVersion| {
         let (resources, http) = (&resources, &http);
         async move {
