@@ -316,6 +316,8 @@ async fn posts(world: &World<'_>) -> usize {
 async fn pages_of_five_mib_are_served_like_others() {
     let plane = ControlPlane::shared().await.unwrap();
     let world = &World::start_steady(plane, "large").await.unwrap();
+    // A second, which is what other worlds have, is not enough for such a page on a busy machine.
+    world.patch::<AbejaConnection>(CONNECTION, &json!({ "spec": { "timeoutSeconds": 30 } })).await.unwrap();
     let large = async |world: &World<'_>| {
         let mut follower = Follower::apply(world).await?;
         follower.make_large(world, LARGE).await?;
