@@ -4,25 +4,21 @@
 //! writes.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, Patch};
-use kube::core::{DeserializeGuard, Resource};
-use serde::de::DeserializeOwned;
+use kube::core::DeserializeGuard;
 use tokio::time::Instant;
 
 use crate::api::FINALIZER;
 use crate::api::v1alpha1::{
     AbejaConnection, AbejaConnectionSpec, CaBundleKind, ClusterAbejaConnection, ConnectionKind, ConnectionStatus,
-    DeletionPolicy, SecretVersion,
 };
 use crate::domain::backoff;
 use crate::domain::budget;
 use crate::domain::condition::{self, Problem};
-use crate::domain::create::has_finalizer;
 use crate::domain::decide::advice;
 use crate::domain::protect::{Finalizer, Held, Need};
 use crate::domain::reason::Reason;
@@ -30,6 +26,7 @@ use crate::domain::told::goes_on;
 use crate::remote::{self, Credential};
 use crate::secret::SecretText;
 
+use super::cache::Kept;
 use super::connections::{Entry, Told};
 use super::context::Ctx;
 use super::error::{Error, in_words};
@@ -45,9 +42,7 @@ const SHORT_INTERVAL: Duration = Duration::from_mins(1);
 const INTERVAL: Duration = Duration::from_mins(10);
 
 /// What both kinds of connection have.
-pub(super) trait Connection:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
-{
+pub(super) trait Connection: Kept {
     /// The kind.
     const KIND: ConnectionKind;
     /// The kind's name.
@@ -58,6 +53,14 @@ pub(super) trait Connection:
     fn settings(&self) -> &AbejaConnectionSpec;
     /// The status as it stands.
     fn status(&self) -> Option<&ConnectionStatus>;
+}
+
+impl Kept for AbejaConnection {
+    const MANY: bool = false;
+}
+
+impl Kept for ClusterAbejaConnection {
+    const MANY: bool = false;
 }
 
 impl Connection for AbejaConnection {
@@ -136,17 +139,24 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         },
         (Err(problem), _) => (last_good(old.as_ref()), Some((problem.reason, problem.message.clone()))),
     };
-    let known = same.filter(|e| e.refused.is_none());
-    let refused = match (&client, &problem, known) {
+    let known = same.filter(|e| e.refused.is_none() && e.untried.is_none());
+    let probed = match (&client, &problem, known) {
         (Some(client), None, None) if speaks => refusal(client, &connection.settings().organization_id).await,
-        _ => None,
+        _ => Ok(None),
+    };
+    // What was said last stays said until it can be found out.
+    let (refused, untried) = match probed {
+        Ok(refused) => (refused, None),
+        Err(after) => (old.as_ref().and_then(|entry| entry.refused.clone()), Some(after)),
     };
 
     let mut needs = Held { held, deleting, need: users.need(), idle: Duration::ZERO };
     let idle_since = (held && !needs.is_needed())
         .then(|| old.as_ref().and_then(|entry| entry.idle_since).unwrap_or_else(Instant::now));
     needs.idle = idle_since.map(|since| since.elapsed()).unwrap_or_default();
-    let change = if speaks { needs.finalizer() } else { Finalizer::Keep };
+    // Whoever needs it puts it on, for the one who speaks may not run; what it still holds only that one can tell.
+    let change =
+        Some(needs.finalizer()).filter(|change| speaks || *change == Finalizer::Add).unwrap_or(Finalizer::Keep);
     match change {
         Finalizer::Add => set_finalizer(ctx, &mut connection, true).await?,
         Finalizer::Remove => set_finalizer(ctx, &mut connection, false).await?,
@@ -175,6 +185,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         client,
         problem,
         refused,
+        untried,
         protected,
         idle_since,
         told: if speaks { told.clone() } else { known.clone() },
@@ -183,6 +194,10 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
     };
     if ctx.connections.put(key.clone(), entry) {
         ctx.wake_resources(ctx.index.of_connection(&key));
+    }
+    // It may have gone while this pass waited for an answer.
+    if !ctx.connections.exists(&key) {
+        ctx.connections.remove(&key);
     }
     if gone {
         return Ok(Requeue::OnChange);
@@ -198,6 +213,7 @@ async fn pass<K: Connection>(ctx: &Ctx, mut connection: K, key: ConnectionKey) -
         (true, false) => INTERVAL,
     };
     let next = if standing.blocked.is_zero() { next } else { next.min(standing.blocked) };
+    let next = untried.map_or(next, |after| next.min(after));
     Ok(Requeue::After(if let Finalizer::Wait(idle) = change { next.min(idle) } else { next }))
 }
 
@@ -214,29 +230,28 @@ fn unusable(error: &remote::Error) -> Reason {
     }
 }
 
-/// What the remote says against the credential. Resources use the connection all the same, and say themselves what they
-/// meet: this is for whoever sets the connection up.
-async fn refusal(client: &remote::Client, organization: &str) -> Option<(Reason, String)> {
-    let error = client.probe(organization).await.err()?;
-    Some((error.reason(), format!("{}{}", in_words(&error), advice(error.reason()))))
+/// What the remote says against the credential, or after how long it can be asked. Resources use the connection all the same, and
+/// say themselves what they meet: this is for whoever sets the connection up.
+async fn refusal(client: &remote::Client, organization: &str) -> Result<Option<(Reason, String)>, Duration> {
+    match client.probe(organization).await {
+        Ok(()) => Ok(None),
+        Err(remote::Error::OverBudget { after, .. }) => Err(after),
+        Err(error) => Ok(Some((error.reason(), format!("{}{}", in_words(&error), advice(error.reason()))))),
+    }
 }
 
 /// The resources that use a connection.
 struct Users {
     managed: bool,
-    with_duties: Vec<String>,
+    with_duties: Vec<Key>,
 }
 
 impl Users {
     fn of(ctx: &Ctx, key: &ConnectionKey) -> Self {
-        let all: Vec<Arc<DeserializeGuard<SecretVersion>>> =
-            ctx.index.of_connection(key).iter().filter_map(|k| ctx.resource(k)).collect();
-        let all = || all.iter().filter_map(|cr| cr.0.as_ref().ok());
-        let keeps = |cr: &&SecretVersion| cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain;
-        let mut with_duties: Vec<String> =
-            all().filter(|cr| has_finalizer(cr) && keeps(cr)).map(|cr| Key::of(cr).to_string()).collect();
-        with_duties.sort_unstable();
-        Self { managed: all().filter(|cr| cr.spec.value_from.is_some()).any(|cr| keeps(&cr)), with_duties }
+        let all = ctx.index.users(key);
+        let managed = all.iter().any(|(_, _, user)| user.cleans_up);
+        let with_duties = all.into_iter().filter(|(_, _, user)| user.has_duty).map(|(key, _, _)| key).collect();
+        Self { managed, with_duties }
     }
 
     fn need(&self) -> Need {
@@ -290,10 +305,9 @@ async fn load<K: Connection>(ctx: &Ctx, connection: &K, key: &ConnectionKey) -> 
         }
     };
     let seconds = spec.timeout_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(30);
-    let limiter = ctx.connections.limiter(&url, &spec.organization_id, spec.rate_limit.as_ref(), ctx.shard);
     loaded.material = Ok(remote::ClientConfig {
+        allowance: ctx.connections.allowance(key, &url, spec, ctx.shard),
         url,
-        limiter,
         credential,
         ca_bundle,
         timeout: Duration::from_secs(seconds),
@@ -440,7 +454,7 @@ async fn write_status<K: Connection>(
         _ if deleting => {
             let all = &users.with_duties;
             let (first, more) =
-                (all.iter().take(3).cloned().collect::<Vec<_>>().join(", "), all.len().saturating_sub(3));
+                (all.iter().take(3).map(Key::to_string).collect::<Vec<_>>().join(", "), all.len().saturating_sub(3));
             let others = if more > 0 { format!(" and {more} more") } else { String::new() };
             let message = format!(
                 "still needed to clean up after SecretVersion {first}{others}; delete it, or set its deletionPolicy to Retain"

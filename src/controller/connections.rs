@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::time::Instant;
 
@@ -23,6 +23,7 @@ use crate::domain::shard::Shard;
 use crate::domain::{access, budget};
 use crate::remote;
 
+use super::cache::Cache;
 use super::index::{ConnectionKey, Key};
 use super::memory::lock;
 
@@ -35,9 +36,9 @@ const DEFAULT_BURST: u32 = 10;
 /// Everything known of connections.
 pub struct Connections {
     /// Connections of namespaces.
-    pub namespaced: Store<DeserializeGuard<AbejaConnection>>,
+    pub namespaced: Arc<Cache<AbejaConnection>>,
     /// Connections of the cluster.
-    pub cluster: Store<DeserializeGuard<ClusterAbejaConnection>>,
+    pub cluster: Arc<Cache<ClusterAbejaConnection>>,
     /// Namespaces, for their labels and whether they are being deleted.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// What connections may name.
@@ -45,7 +46,16 @@ pub struct Connections {
     entries: Mutex<BTreeMap<ConnectionKey, Entry>>,
     /// Those that the cache shows as they were: somebody else wrote before the last pass could.
     outdated: Mutex<BTreeSet<ConnectionKey>>,
-    limiters: Mutex<BTreeMap<(String, String), Arc<remote::Limiter>>>,
+    budgets: Mutex<Budgets>,
+}
+
+/// Budgets of requests.
+#[derive(Debug, Default)]
+struct Budgets {
+    /// What each connection allows itself.
+    own: BTreeMap<ConnectionKey, Arc<remote::Limiter>>,
+    /// What was found out of each organization at an endpoint.
+    shared: BTreeMap<(String, String), Arc<remote::Limiter>>,
 }
 
 /// A connection that was looked into.
@@ -59,6 +69,8 @@ pub struct Entry {
     pub problem: Option<(Reason, String)>,
     /// What the remote said against the credential when it was last asked.
     pub refused: Option<(Reason, String)>,
+    /// After how long it can be asked, where the budget did not allow it.
+    pub untried: Option<Duration>,
     /// Whether it has our finalizer and is not being deleted.
     pub protected: bool,
     /// Since when it has our finalizer and nobody needs it.
@@ -97,8 +109,8 @@ pub struct View {
 impl Connections {
     /// Connections over watch caches, with nothing looked into yet.
     pub fn new(
-        own: Store<DeserializeGuard<AbejaConnection>>,
-        cluster: Store<DeserializeGuard<ClusterAbejaConnection>>,
+        own: Arc<Cache<AbejaConnection>>,
+        cluster: Arc<Cache<ClusterAbejaConnection>>,
         namespaces: Store<PartialObjectMeta<Namespace>>,
         endpoints: AllowedEndpoints,
     ) -> Self {
@@ -109,7 +121,7 @@ impl Connections {
             endpoints,
             entries: Mutex::default(),
             outdated: Mutex::default(),
-            limiters: Mutex::default(),
+            budgets: Mutex::default(),
         }
     }
 
@@ -121,6 +133,16 @@ impl Connections {
     /// The client of a connection that can be used.
     pub fn client(&self, key: &ConnectionKey) -> Option<remote::Client> {
         self.entry(key).filter(|entry| entry.problem.is_none() && !entry.deleting)?.client
+    }
+
+    /// Whether a connection is there.
+    pub fn exists(&self, key: &ConnectionKey) -> bool {
+        self.settings(key).is_some()
+    }
+
+    /// Connections of a kind that were looked into and are not there any more.
+    pub fn absent(&self, kind: ConnectionKind) -> Vec<ConnectionKey> {
+        lock(&self.entries).keys().filter(|key| key.kind == kind && !self.exists(key)).cloned().collect()
     }
 
     /// Replaces an entry. Answers whether resources could notice.
@@ -157,27 +179,28 @@ impl Connections {
         lock(&self.outdated).remove(key)
     }
 
-    /// The budget of an organization at an endpoint, shared by whichever connections name it; the limit that was read last
-    /// holds, of which this shard has its share.
-    pub fn limiter(
+    /// What a connection may send: this shard's share of what it sets, within what was found out of its organization.
+    pub fn allowance(
         &self,
+        key: &ConnectionKey,
         url: &str,
-        organization: &str,
-        limit: Option<&RateLimit>,
+        spec: &AbejaConnectionSpec,
         shard: Shard,
-    ) -> Arc<remote::Limiter> {
-        let mut limiters = lock(&self.limiters);
-        let limiter = limiters.entry((url.to_owned(), organization.to_owned())).or_default();
-        if let Some((per_minute, burst)) = shares(limit, shard) {
-            limiter.set(per_minute, burst);
-        }
-        limiter.clone()
+    ) -> remote::Allowance {
+        let mut budgets = lock(&self.budgets);
+        // Where nobody names an organization any more, what is known of it is not needed.
+        budgets.shared.retain(|_, shared| Arc::strong_count(shared) > 1);
+        let found = budgets.shared.entry((url.to_owned(), spec.organization_id.clone())).or_default().clone();
+        let own = budgets.own.entry(key.clone()).or_default().clone();
+        own.set(shares(spec.rate_limit.as_ref(), shard));
+        remote::Allowance { own, shared: found }
     }
 
     /// Forgets a connection.
     pub fn remove(&self, key: &ConnectionKey) {
         lock(&self.entries).remove(key);
         lock(&self.outdated).remove(key);
+        lock(&self.budgets).own.remove(key);
     }
 
     /// The connections that read a Secret.
@@ -204,23 +227,22 @@ impl Connections {
     fn settings(&self, key: &ConnectionKey) -> Option<AbejaConnectionSpec> {
         match key.kind {
             ConnectionKind::AbejaConnection => {
-                let found = self.namespaced.get(&ObjectRef::new(&key.key.name).within(&key.key.namespace))?;
+                let found = self.namespaced.get(&key.key)?;
                 found.0.as_ref().ok().map(|c| c.spec.clone())
             }
             ConnectionKind::ClusterAbejaConnection => {
-                let found = self.cluster.get(&ObjectRef::new(&key.key.name))?;
+                let found = self.cluster.get(&key.key)?;
                 found.0.as_ref().ok().map(|c| c.spec.connection.clone())
             }
         }
     }
 
     /// What a resource may do through a connection of the cluster. `None`: it may not even know of it.
-    fn permission(&self, key: &ConnectionKey, cr: &SecretVersion, secret_id: Option<&str>) -> Option<Permission> {
+    fn permission(&self, key: &ConnectionKey, namespace: &str, secret_id: Option<&str>) -> Option<Permission> {
         match key.kind {
             ConnectionKind::AbejaConnection => Some(Permission::ReadWrite),
             ConnectionKind::ClusterAbejaConnection => {
-                let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
-                let found = self.cluster.get(&ObjectRef::new(&key.key.name))?;
+                let found = self.cluster.get(&key.key)?;
                 let rules = &found.0.as_ref().ok()?.spec.access;
                 let labels: BTreeMap<String, String> = self
                     .namespaces
@@ -232,9 +254,9 @@ impl Connections {
         }
     }
 
-    /// Whether a resource may use its connection for a remote secret at all. What it may not is to it as if absent.
-    pub fn permits(&self, cr: &SecretVersion, secret_id: &str) -> bool {
-        self.permission(&ConnectionKey::of(cr), cr, Some(secret_id)).is_some()
+    /// Whether a namespace may use a connection for a remote secret at all. What it may not is to it as if absent.
+    pub fn permits(&self, key: &ConnectionKey, namespace: &str, secret_id: &str) -> bool {
+        self.permission(key, namespace, Some(secret_id)).is_some()
     }
 
     /// A resource's view of its connection. A resource that is being deleted may use the last good credential.
@@ -248,7 +270,8 @@ impl Connections {
         let none = |link, pending| View { link, client: None, fingerprint: None, pending, credential_gone: !pending };
         let Some(settings) = self.settings(&key) else { return none(Link::NotFound { revoked: false }, false) };
         let secret_id = cr.spec.remote_ref.secret_id.as_deref().or(found);
-        let Some(permission) = self.permission(&key, cr, secret_id) else {
+        let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
+        let Some(permission) = self.permission(&key, namespace, secret_id) else {
             return none(Link::NotFound { revoked: true }, false);
         };
         let Some(entry) = self.entry(&key) else {

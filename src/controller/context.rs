@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -28,6 +27,7 @@ use crate::ops::events::{EventKind, Events};
 use crate::ops::metrics::Metrics;
 use crate::secret::Keyring;
 
+use super::cache::Cache;
 use super::connections::Connections;
 use super::gate::Gate;
 use super::index::{ConnectionKey, Index, Key};
@@ -56,7 +56,7 @@ pub struct Ctx {
     /// Keys of digests.
     pub keyring: Keyring,
     /// The resources.
-    pub resources: Store<DeserializeGuard<SecretVersion>>,
+    pub resources: Arc<Cache<SecretVersion>>,
     /// From what moved to who cares.
     pub index: Index,
     /// Secrets, without their payload.
@@ -135,7 +135,7 @@ impl Ctx {
 
     /// A resource as the watch has it.
     pub fn resource(&self, key: &Key) -> Option<Arc<DeserializeGuard<SecretVersion>>> {
-        self.resources.get(&key.object_ref())
+        self.resources.get(key)
     }
 
     /// Puts resources into the queue, each in its own lane. What the queue no longer takes is nobody's concern: the process

@@ -5,11 +5,13 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use kube::runtime::reflector::{self, ObjectRef};
+use std::time::Duration;
 
 use crate::api::v1alpha1::{ConnectionKind, DeletionPolicy, SecretVersion};
+use crate::domain::create::has_finalizer;
+use crate::domain::decide::recorded_place;
 use crate::domain::projection::TargetView;
+use crate::domain::refresh;
 
 /// Namespace and name of an object. Copies share their text: each object's key is kept in many places.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,12 +32,6 @@ impl Key {
     pub fn of<K: kube::Resource>(object: &K) -> Self {
         let meta = object.meta();
         Self::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-    }
-
-    /// The object's reference in a watch's cache.
-    pub fn object_ref<K: reflector::Lookup<DynamicType = ()>>(&self) -> ObjectRef<K> {
-        let object = ObjectRef::new(&self.name);
-        if self.namespace.is_empty() { object } else { object.within(&self.namespace) }
     }
 }
 
@@ -69,19 +65,48 @@ impl ConnectionKey {
     }
 }
 
-/// What a resource depends on.
+/// What a resource depends on, and what is asked of all who use a connection at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
     secrets: Box<[Key]>,
     connection: Arc<ConnectionKey>,
-    /// Whether the connection will be needed to clean up: an edit of the policy concerns it.
-    cleans_up: bool,
     remote_secret: Option<Arc<str>>,
+    user: User,
+}
+
+/// A resource as its connection sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Whether it creates versions.
+    pub manages: bool,
+    /// Whether the connection will be needed to clean up: an edit of the policy concerns it.
+    pub cleans_up: bool,
+    /// Whether it has our finalizer, and so something to clean up.
+    pub has_duty: bool,
+    /// How often it is to be refreshed, where it is.
+    pub every: Option<Duration>,
+    /// The URL and the organization that are recorded.
+    pub recorded: Option<Arc<(String, String)>>,
+}
+
+impl User {
+    fn of(cr: &SecretVersion, default_interval: Duration) -> Self {
+        let manages = cr.spec.value_from.is_some();
+        let keeps = cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain;
+        let rests = cr.metadata.deletion_timestamp.is_some() || cr.spec.suspend == Some(true);
+        Self {
+            manages,
+            cleans_up: manages && keeps,
+            has_duty: has_finalizer(cr) && keeps,
+            every: refresh::interval(cr, default_interval).filter(|_| !rests),
+            recorded: recorded_place(cr).map(|place| Arc::new((place.url, place.organization_id))),
+        }
+    }
 }
 
 impl Links {
     /// The links of a resource, which has this key.
-    pub fn of(key: &Key, cr: &SecretVersion) -> Self {
+    pub fn of(key: &Key, cr: &SecretVersion, default_interval: Duration) -> Self {
         let status = cr.status.as_ref();
         let source = cr.spec.value_from.iter().flat_map(|v| &v.secret_key_ref).map(|s| s.name.as_str());
         let former = status.and_then(|s| s.target.as_ref()).map(|t| t.name.as_str());
@@ -96,9 +121,8 @@ impl Links {
         Self {
             secrets: names.into_iter().map(beside).collect(),
             connection: ConnectionKey::of(cr).into(),
-            cleans_up: cr.spec.value_from.is_some()
-                && cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain,
             remote_secret: cr.spec.remote_ref.secret_id.as_deref().or(pinned).map(Arc::from),
+            user: User::of(cr, default_interval),
         }
     }
 }
@@ -114,18 +138,32 @@ struct Inner {
     /// A set for each: a connection has many.
     by_connection: BTreeMap<Arc<ConnectionKey>, BTreeSet<Key>>,
     by_remote: Lookup<Arc<str>>,
+    /// What is recorded, one for all who record it.
+    recorded: BTreeSet<Arc<(String, String)>>,
     unseen: BTreeSet<Key>,
 }
 
 impl Index {
-    /// A resource appeared or changed. Answers whether its links did.
+    /// A resource appeared or changed. Answers whether it did so in what concerns its connection.
     pub fn insert(&self, key: Key, mut links: Links) -> bool {
         self.with(|inner| {
             inner.unseen.remove(&key);
-            if inner.links.get(&key) == Some(&links) {
+            let old = inner.links.get(&key);
+            if old == Some(&links) {
                 return false;
             }
+            let same = |old: &Links| {
+                (&old.connection, &old.remote_secret, old.user.cleans_up)
+                    == (&links.connection, &links.remote_secret, links.user.cleans_up)
+            };
+            let concerns = !old.is_some_and(same);
             inner.remove(&key);
+            if let Some(recorded) = &mut links.user.recorded {
+                match inner.recorded.get(recorded) {
+                    Some(known) => *recorded = known.clone(),
+                    None => drop(inner.recorded.insert(recorded.clone())),
+                }
+            }
             // One for all who use it.
             if let Some((known, _)) = inner.by_connection.get_key_value(&links.connection) {
                 links.connection = known.clone();
@@ -134,7 +172,7 @@ impl Index {
             inner.by_connection.entry(links.connection.clone()).or_default().insert(key.clone());
             inner.by_remote.add_all(&links.remote_secret, &key);
             inner.links.insert(key, links);
-            true
+            concerns
         })
     }
 
@@ -166,14 +204,39 @@ impl Index {
         self.with(|inner| inner.by_connection.get(connection).into_iter().flatten().cloned().collect())
     }
 
+    /// The resources that use a connection, each with the id of its remote secret, where that is known.
+    pub fn users(&self, connection: &ConnectionKey) -> Vec<(Key, Option<Arc<str>>, User)> {
+        self.with(|inner| {
+            let keys = inner.by_connection.get(connection).into_iter().flatten();
+            let users = keys.filter_map(|key| {
+                let links = inner.links.get(key)?;
+                Some((key.clone(), links.remote_secret.clone(), links.user.clone()))
+            });
+            users.collect()
+        })
+    }
+
+    /// The resources of a namespace, or of all, that use a connection of the cluster.
+    pub fn of_cluster(&self, namespace: Option<&str>) -> Vec<Key> {
+        let concerned = |key: &Key| namespace.is_none_or(|namespace| *key.namespace == *namespace);
+        let of_cluster = |links: &Links| links.connection.kind == ConnectionKind::ClusterAbejaConnection;
+        self.with(|inner| {
+            let found = inner.links.iter().filter(|(key, links)| concerned(key) && of_cluster(links));
+            found.map(|(key, _)| key.clone()).collect()
+        })
+    }
+
     /// The resources of a remote secret, by its id alone: callers compare the whole place.
     pub fn of_remote(&self, secret_id: &str) -> Vec<Key> {
         self.with(|inner| inner.by_remote.get(&secret_id.into()))
     }
 
-    /// The resources that shared anything with links that are gone.
+    /// Those to whom it may matter that a resource with these links is gone: who could own its place now, and the connection that it
+    /// used. Who only follows shares a place with thousands, and is not concerned.
     pub fn neighbours(&self, links: &Links) -> (Vec<Key>, ConnectionKey) {
-        let siblings = links.remote_secret.iter().flat_map(|id| self.of_remote(id)).collect();
+        let siblings: Vec<Key> = links.remote_secret.iter().flat_map(|id| self.of_remote(id)).collect();
+        let manages = |inner: &Inner, key: &Key| inner.links.get(key).is_some_and(|links| links.user.manages);
+        let siblings = self.with(|inner| siblings.into_iter().filter(|key| manages(inner, key)).collect());
         (siblings, (*links.connection).clone())
     }
 
@@ -250,7 +313,7 @@ mod tests {
 
     fn add(index: &Index, cr: &SecretVersion) -> bool {
         let key = Key::of(cr);
-        let links = Links::of(&key, cr);
+        let links = Links::of(&key, cr, Duration::from_hours(1));
         index.insert(key, links)
     }
 

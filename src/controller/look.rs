@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
 use crate::domain::class::Class;
 use crate::domain::decide::is_forced;
-use crate::domain::follow::follows;
+use crate::domain::follow::followed;
 use crate::domain::observed::{NameFound, Side, Sight, Source, Trouble, Version, Versions};
 use crate::domain::reason::Reason;
 use crate::domain::step::Look;
@@ -16,7 +16,7 @@ use crate::secret::SecretBytes;
 
 use super::error::{Error, remote_trouble};
 use super::guard::LONGEST_WAIT;
-use super::index::Key;
+use super::index::{ConnectionKey, Key};
 use super::memory::{Named, lock};
 use super::pass::{Pass, source_key};
 use super::target;
@@ -113,16 +113,32 @@ async fn source(pass: &mut Pass<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// The ids of all secrets with a name, or why they could not be listed.
+type Ids = Result<Vec<String>, remote::Error>;
+
 async fn name_of(pass: &mut Pass<'_>, name: &str) -> Result<(), Error> {
-    let ids = match ids_from_list(pass, name)? {
-        Some(ids) => ids,
+    let found = match ids_from_list(pass, name)? {
+        Some(found) => found,
         None => match all_ids(pass, name).await {
-            Some(ids) => ids,
+            Some(found) => found,
             None => return Ok(()),
         },
     };
-    let mut ids: Vec<String> =
-        ids.into_iter().filter(|id| pass.ctx.connections.permits(&pass.observed.cr, id)).collect();
+    let found = match found {
+        Ok(ids) => ids,
+        Err(error) if matches!(error.status(), Some(403 | 405)) => {
+            pass.observed.seen.name = Some(NameFound::Denied);
+            pass.survey();
+            return Ok(());
+        }
+        Err(error) => {
+            pass.observed.seen.trouble = Some(remote_trouble(&error));
+            return Ok(());
+        }
+    };
+    let connection = ConnectionKey::of(&pass.observed.cr);
+    let permitted = |id: &String| pass.ctx.connections.permits(&connection, pass.namespace(), id);
+    let mut ids: Vec<String> = found.into_iter().filter(permitted).collect();
     ids.sort_unstable();
     pass.observed.seen.name = Some(match ids.len() {
         0 => NameFound::None,
@@ -140,37 +156,31 @@ async fn name_of(pass: &mut Pass<'_>, name: &str) -> Result<(), Error> {
 
 /// The ids of all secrets with a name, from a list that others were served by, too. It is kept for a moment: what else the
 /// resource waits for may take as long.
-fn ids_from_list(pass: &mut Pass<'_>, name: &str) -> Result<Option<Vec<String>>, Error> {
+fn ids_from_list(pass: &mut Pass<'_>, name: &str) -> Result<Option<Ids>, Error> {
     let now = Instant::now();
     let known = lock(&pass.memory).named.clone();
     if let Some(known) = known.filter(|known| known.name == name && now < known.until) {
-        return Ok(Some(known.ids.to_vec()));
+        return Ok(Some(Ok(known.ids.to_vec())));
     }
     match ask(pass, &Wanted::Name(name.to_owned()))? {
         Some(Answer::Ids(ids)) => {
             let all = ids.to_vec();
             lock(&pass.memory).named = Some(Box::new(Named { name: name.to_owned(), ids, until: now + LONGEST_WAIT }));
-            Ok(Some(all))
+            Ok(Some(Ok(all)))
         }
+        Some(Answer::Failed(error)) => Ok(Some(Err(error))),
         _ => Ok(None),
     }
 }
 
-/// The same, from a list of its own.
-async fn all_ids(pass: &mut Pass<'_>, name: &str) -> Option<Vec<String>> {
+/// The same, from a list of its own. `None` where the pass is told why there can be none.
+async fn all_ids(pass: &mut Pass<'_>, name: &str) -> Option<Ids> {
     if pass.observed.seen.trouble.is_some() {
         return None;
     }
     let (remote, organization) = remote(pass)?;
-    match remote.list_secrets(&organization, Values::Omit).await {
-        Ok(all) => return Some(all.into_iter().filter(|s| s.name == name).map(|s| s.id).collect()),
-        Err(error) if matches!(error.status(), Some(403 | 405)) => {
-            pass.observed.seen.name = Some(NameFound::Denied);
-            pass.survey();
-        }
-        Err(error) => pass.observed.seen.trouble = Some(remote_trouble(&error)),
-    }
-    None
+    let all = remote.list_secrets(&organization, Values::Omit).await;
+    Some(all.map(|all| all.into_iter().filter(|s| s.name == name).map(|s| s.id).collect()))
 }
 
 /// Asks those who read the pages of the organization, where others may be served by the same answer; it is waited for. Not so
@@ -205,7 +215,9 @@ fn page(pass: &mut Pass<'_>, id: Option<&str>) -> Result<bool, Error> {
         return Ok(pass.observed.seen.trouble.is_some());
     };
     let listed: Vec<Version> = info.versions.iter().map(bare).collect();
-    if !follows(&pass.observed.cr, &listed) {
+    let Some(version) = followed(&pass.observed.cr, &listed) else { return Ok(false) };
+    // Not every remote serves values with its pages.
+    if info.versions.iter().any(|v| v.id == version.id && matches!(v.value, ServedValue::NotServed)) {
         return Ok(false);
     }
     let mut all: Vec<Version> = info.versions.iter().map(|version| take_in(pass, version.clone())).collect();

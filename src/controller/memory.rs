@@ -76,7 +76,7 @@ pub struct Memory {
     pub known: BTreeSet<String>,
     /// The source when its bytes were last found unchanged.
     pub source_checked: Option<Box<ObjectSeen>>,
-    /// The target when it was last found right.
+    /// The target when it was last found right, where that is not what the cache shows in status.
     pub target_checked: Option<ObjectSeen>,
     /// Ids that were judged to be late twins or other people's.
     pub judged: BTreeSet<String>,
@@ -89,7 +89,7 @@ pub struct Memory {
     /// Until when nothing is tried, unless something other than this changed, or a sweep found the remote in another state.
     pub hold: Option<Box<Hold>>,
     /// The refresh tick that was last served.
-    pub tick: Option<i128>,
+    pub tick: Option<i64>,
     /// Whether a sweep found that the remote moved, and no pass has settled it yet.
     pub due: bool,
     /// What the remote was like when a sweep last woke the resource.
@@ -224,18 +224,25 @@ impl Memories {
         lock(&self.0).remove(uid);
     }
 
-    /// Notes that the cache shows a resource so. What this process wrote itself need not be remembered then.
+    /// Notes that the cache shows a resource so. What it says itself need not be remembered then.
     pub fn shown(&self, cr: &SecretVersion) {
         let Some(memory) = cr.metadata.uid.as_ref().and_then(|uid| lock(&self.0).get(uid).cloned()) else { return };
         let mut memory = lock(&memory);
+        let recorded = cr.status.as_ref().and_then(|status| status.target.as_ref());
+        if memory.target_checked.as_ref() == recorded {
+            memory.target_checked = None;
+        }
         if memory.own.as_ref().is_some_and(|own| own.cr.metadata.resource_version == cr.metadata.resource_version) {
             memory.own = None;
         }
     }
 
-    /// Forgets all others.
-    pub fn keep(&self, uids: &HashSet<&str>) {
-        lock(&self.0).retain(|uid, _| uids.contains(uid.as_str()));
+    /// Forgets all others, where there is something to forget.
+    pub fn keep(&self, uids: impl FnOnce() -> HashSet<String>) {
+        if !lock(&self.0).is_empty() {
+            let uids = uids();
+            lock(&self.0).retain(|uid, _| uids.contains(uid));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! panics is caught, what hangs is cut off.
 
 mod apply;
+mod cache;
 mod connection;
 mod connections;
 mod context;

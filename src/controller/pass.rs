@@ -26,11 +26,13 @@ use crate::domain::twins;
 use crate::remote::{self, ServedValue};
 use crate::secret::{Comparison, SecretBytes};
 
+use super::cache::Kept;
 use super::connections::View;
 use super::context::Ctx;
 use super::error::Error;
 use super::index::{ConnectionKey, Key};
-use super::memory::{FateAt, Hold, Shared, lock};
+use super::memory::{FateAt, Hold, Memory, Shared, lock};
+use super::patch::Prune as _;
 use super::queue::Requeue;
 use super::sweep::Organization;
 use super::{apply, look, patch};
@@ -43,6 +45,10 @@ const MAX_TRIES: usize = 5;
 
 /// How long a connection may take to be looked into before its resources say so.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Kept for SecretVersion {
+    const MANY: bool = true;
+}
 
 /// The state of one pass.
 pub(super) struct Pass<'a> {
@@ -71,7 +77,7 @@ pub(super) struct Pass<'a> {
     /// What may end a wait early.
     pub stimulus: Stimulus,
     lock: Option<OwnedMutexGuard<()>>,
-    tick: Option<i128>,
+    tick: Option<i64>,
     /// What the remote was like when a sweep last woke the resource, before this pass.
     swept: Option<u64>,
 }
@@ -188,7 +194,7 @@ impl<'a> Pass<'a> {
 
     /// Whether a refresh is due: a sweep says so, or where there is none, the clock.
     fn is_due(&self) -> bool {
-        let swept = self.sweep().is_some();
+        let swept = self.is_swept();
         let mut memory = lock(&self.memory);
         // What this process sees for the first time keeps its turn: it is due at its next tick.
         if swept || memory.tick.is_none() {
@@ -197,17 +203,25 @@ impl<'a> Pass<'a> {
         memory.due || (self.tick.is_some() && memory.tick != self.tick)
     }
 
-    /// The sweep that sees to the refreshes of this resource, where one does.
+    /// Whether a sweep sees to the refreshes of this resource: it looks for secrets by their ids.
+    fn is_swept(&self) -> bool {
+        self.place().is_some() && self.sweep().is_some()
+    }
+
+    /// The sweep of this resource's organization, where there is one for it.
     pub(super) fn sweep(&self) -> Option<Organization> {
         let cr = &self.observed.cr;
         let every = refresh::interval(cr, self.ctx.default_interval)?;
         let rests = cr.spec.suspend == Some(true) || cr.metadata.deletion_timestamp.is_some();
         // Where Secrets are not watched a refresh looks at them, too.
         let unwatched = self.observed.target_meta == Meta::NotWatched;
-        if rests || unwatched || !matches!(self.observed.link, Link::Ready(_)) {
+        let Link::Ready(access) = &self.observed.link else { return None };
+        if rests || unwatched || access.deleting {
             return None;
         }
-        let organization = Organization { connection: ConnectionKey::of(cr), id: self.organization()? };
+        // A connection of the cluster serves its own organization only.
+        let id = self.organization().filter(|id| !access.cluster || *id == access.organization_id)?;
+        let organization = Organization { connection: ConnectionKey::of(cr), id };
         self.ctx.sweeps.covers(&organization, every).then_some(organization)
     }
 
@@ -218,7 +232,7 @@ impl<'a> Pass<'a> {
             let same = memory
                 .refused
                 .as_ref()
-                .is_none_or(|then| then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref()));
+                .is_none_or(|then| then.same_but_for_own_write(&self.stimulus, self.last_target(&memory)));
             if same {
                 return;
             }
@@ -230,13 +244,18 @@ impl<'a> Pass<'a> {
         self.remember();
     }
 
+    /// The target as it was last found right, or as it is recorded.
+    pub(super) fn last_target<'m>(&'m self, memory: &'m Memory) -> Option<&'m ObjectSeen> {
+        let recorded = || self.observed.cr.status.as_ref()?.target.as_ref();
+        memory.target_checked.as_ref().or_else(recorded)
+    }
+
     /// How long nothing is tried, because the last try failed and nothing changed since.
     fn on_hold(&self) -> Option<Duration> {
         let memory = lock(&self.memory);
         let Hold { until, then, swept } = memory.hold.as_deref()?;
         let left = until.saturating_duration_since(Instant::now());
-        let same =
-            then.same_but_for_own_write(&self.stimulus, memory.target_checked.as_ref()) && *swept == memory.swept;
+        let same = then.same_but_for_own_write(&self.stimulus, self.last_target(&memory)) && *swept == memory.swept;
         (same && !left.is_zero()).then_some(left)
     }
 
@@ -293,7 +312,7 @@ impl<'a> Pass<'a> {
         if self.observed.seen.trouble.as_ref().is_some_and(|trouble| matches!(trouble.class, Class::Throttled(_))) {
             self.ctx.throttled(&ConnectionKey::of(&self.observed.cr));
         }
-        let swept = self.sweep().is_some();
+        let swept = self.is_swept();
         let mut memory = lock(&self.memory);
         if twins::are_judged(&self.observed, &rest) {
             let versions = self.observed.seen.versions.iter().flat_map(|versions| &versions.all);
@@ -377,15 +396,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Looks at the other resources of the place: who owns it, and what they serve.
+    /// Looks at the other resources of the place: who owns it, and what they serve. Who only follows owns nothing and deletes nothing,
+    /// and of those there may be thousands.
     pub(super) fn survey(&mut self) {
-        let Some(place) = self.place() else { return };
-        let mut claims = Vec::new();
+        let Some(place) = self.place().filter(|_| self.observed.cr.spec.value_from.is_some()) else { return };
+        let mut claims: Vec<Claim> = self.claim(&self.observed.cr, &place).into_iter().collect();
         let mut served = BTreeSet::new();
         let me = self.observed.cr.metadata.uid.clone();
-        if self.observed.cr.spec.value_from.is_some() {
-            claims.extend(self.claim(&self.observed.cr, &place));
-        }
         for key in self.ctx.index.of_remote(&place.secret_id) {
             let Some(object) = self.ctx.resource(&key) else { continue };
             let Ok(other) = &object.0 else { continue };
@@ -522,7 +539,7 @@ impl<'a> Pass<'a> {
             match answer {
                 Ok(mut written) => {
                     // It is remembered as the cache would have it.
-                    patch::prune(&mut written.metadata);
+                    written.prune();
                     return Ok(written);
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
@@ -533,7 +550,7 @@ impl<'a> Pass<'a> {
             let Some(mut now) = now.filter(|now| now.metadata.uid == self.observed.cr.metadata.uid) else {
                 return Err(Error::Gone);
             };
-            patch::prune(&mut now.metadata);
+            now.prune();
             // The cache may lag for long, and each pass that believed it would end here.
             lock(&self.memory).replaced(self.observed.cr.metadata.resource_version.clone(), &now);
             if !patch::alike(&now, &self.observed.cr) {
@@ -574,7 +591,7 @@ pub(super) fn place_of(ctx: &Ctx, cr: &SecretVersion) -> Option<Place> {
 }
 
 /// Notes what this pass sees for the first time.
-fn note_sights(memory: &mut super::memory::Memory, cr: &SecretVersion, view: &View, now: Instant) {
+fn note_sights(memory: &mut Memory, cr: &SecretVersion, view: &View, now: Instant) {
     if let Some(intent) = cr.status.as_ref().and_then(|s| s.create.as_ref())
         && memory.intent.as_ref().is_none_or(|(id, _)| *id != intent.id)
     {

@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
-use crate::api::v1alpha1::{RefreshMode, SecretVersion};
+use crate::api::v1alpha1::RefreshMode;
 use crate::domain::backoff;
 use crate::domain::class::Class;
-use crate::domain::moved::{Moved, moved};
+use crate::domain::moved::moved;
 use crate::domain::observed::Version;
 use crate::domain::place::Place;
 use crate::domain::refresh;
@@ -177,7 +177,8 @@ async fn tend(ctx: &Ctx, organization: &Organization) {
 async fn sweep(ctx: &Ctx, organization: &Organization) {
     let mut failures = 0;
     let hurry = ctx.sweeps.hurry(organization);
-    let phase = format!("{}/{}", organization.connection.key, organization.id);
+    // Shards do not all look in the same moment.
+    let phase = format!("{}/{}/{}", organization.connection.key, organization.id, ctx.shard);
     publish(ctx, organization);
     loop {
         // Not all of them are kept over the wait.
@@ -260,39 +261,41 @@ fn publish(ctx: &Ctx, organization: &Organization) {
     ctx.wake_connection(&organization.connection);
 }
 
-/// The resources of an organization that are refreshed, of this shard.
+/// The resources of an organization that are refreshed, of this shard. Those that may not use what they name are none of them.
 struct Users {
-    url: Option<String>,
-    by_secret: BTreeMap<String, Vec<Key>>,
+    by_secret: BTreeMap<Arc<str>, Vec<Key>>,
     /// The shortest of their intervals.
     every: Option<Duration>,
 }
 
 impl Users {
     fn of(ctx: &Ctx, organization: &Organization) -> Self {
-        let mut users = Self { url: None, by_secret: BTreeMap::new(), every: None };
-        for key in ctx.index.of_connection(&organization.connection) {
-            let Some(object) = ctx.resource(&key) else { continue };
-            let Some((cr, place)) = object.0.as_ref().ok().and_then(|cr| Some((cr, place_of(ctx, cr)?))) else {
-                continue;
+        let mut users = Self { by_secret: BTreeMap::new(), every: None };
+        let connections = &ctx.connections;
+        let Some(url) = connections.url(&organization.connection) else { return users };
+        let here = Place { url, organization_id: organization.id.clone(), secret_id: String::new() };
+        for (key, secret, user) in ctx.index.users(&organization.connection) {
+            let (Some(secret), Some(every)) = (secret, user.every) else { continue };
+            let is_here = match user.recorded {
+                Some(recorded) => (&recorded.0, &recorded.1) == (&here.url, &here.organization_id),
+                None => is_new_here(ctx, &key, &here),
             };
-            if !ctx.shard.owns(&place) {
+            let is_ours = || ctx.shard.owns(&Place { secret_id: secret.to_string(), ..here.clone() });
+            if !is_here || !is_ours() || !connections.permits(&organization.connection, &key.namespace, &secret) {
                 continue;
             }
-            let Some(every) = interval(ctx, cr).filter(|_| place.organization_id == organization.id) else { continue };
             users.every = Some(users.every.map_or(every, |least| least.min(every)));
             // Nearly always one: the room for more would be most of what this takes.
-            users.by_secret.entry(place.secret_id).or_insert_with(|| Vec::with_capacity(1)).push(key);
-            users.url = Some(place.url);
+            users.by_secret.entry(secret).or_insert_with(|| Vec::with_capacity(1)).push(key);
         }
         users
     }
 }
 
-/// How often a resource is to be refreshed, where it is.
-fn interval(ctx: &Ctx, cr: &SecretVersion) -> Option<Duration> {
-    let rests = cr.metadata.deletion_timestamp.is_some() || cr.spec.suspend == Some(true);
-    refresh::interval(cr, ctx.default_interval).filter(|_| !rests)
+/// Whether a resource that records no place yet names this one, whatever its secret.
+fn is_new_here(ctx: &Ctx, key: &Key, here: &Place) -> bool {
+    let place = ctx.resource(key).and_then(|object| place_of(ctx, object.0.as_ref().ok()?));
+    place.is_some_and(|place| (&place.url, &place.organization_id) == (&here.url, &here.organization_id))
 }
 
 /// What a look came to.
@@ -315,6 +318,7 @@ pub(super) async fn page(
     values: Values,
     patience: Duration,
 ) -> Result<SecretsPage, Look> {
+    let began = Instant::now();
     loop {
         let client = ctx.connections.client(&organization.connection).filter(|_| ctx.guard.may_act());
         let Some(client) = client else { return Err(Look::NotNow) };
@@ -327,7 +331,7 @@ pub(super) async fn page(
         }
         match (error.status(), error.class()) {
             (Some(403..=405), _) => return Err(Look::Alone("the credential may not list the organization's secrets")),
-            (_, Class::Throttled(after)) if after > patience => return Err(Look::Throttled(after)),
+            (_, Class::Throttled(after)) if began.elapsed() + after > patience => return Err(Look::Throttled(after)),
             (_, Class::Throttled(after)) => tokio::time::sleep(after.max(PACE)).await,
             _ => return Err(Look::Failed),
         }
@@ -337,7 +341,7 @@ pub(super) async fn page(
 async fn look(ctx: &Ctx, organization: &Organization) -> Look {
     let began = Instant::now();
     let users = Users::of(ctx, organization);
-    let mut round = Round::new(users.by_secret.keys().cloned());
+    let mut round = Round::new(users.by_secret.keys().map(ToString::to_string));
     let mut offset = 0;
     loop {
         let page = match page(ctx, organization, offset, Values::Omit, Duration::MAX).await {
@@ -345,9 +349,11 @@ async fn look(ctx: &Ctx, organization: &Organization) -> Look {
             Err(ended) => return ended,
         };
         for secret in &page.secrets {
-            if let Some(keys) = users.by_secret.get(&secret.id) {
-                let versions: Vec<Version> = secret.versions.iter().map(bare).collect();
-                wake_if_moved(ctx, &users, keys, &versions);
+            if let Some(keys) = users.by_secret.get(&*secret.id) {
+                let mut versions: Vec<Version> = secret.versions.iter().map(bare).collect();
+                // In whatever order they are listed, they are the same.
+                versions.sort_by(|one, other| one.id.cmp(&other.id));
+                wake_if_moved(ctx, keys, &versions);
             }
         }
         match round.page(page.secrets.iter().map(|secret| secret.id.as_str()), page.has_next) {
@@ -359,14 +365,14 @@ async fn look(ctx: &Ctx, organization: &Organization) -> Look {
     }
     // Twice not listed, or in a single page: gone, perhaps, or no longer to be seen.
     for keys in round.unseen().filter_map(|id| users.by_secret.get(id)) {
-        wake_if_moved(ctx, &users, keys, &[]);
+        wake_if_moved(ctx, keys, &[]);
     }
     debug!(organization = organization.id, elapsed = ?began.elapsed(), "looked over");
     Look::Done
 }
 
 /// Wakes those to whom the versions of their secret are news.
-fn wake_if_moved(ctx: &Ctx, users: &Users, keys: &[Key], versions: &[Version]) {
+fn wake_if_moved(ctx: &Ctx, keys: &[Key], versions: &[Version]) {
     let mut hasher = DefaultHasher::new();
     for version in versions {
         (&version.id, version.number, version.state, &version.updated_at).hash(&mut hasher);
@@ -379,16 +385,8 @@ fn wake_if_moved(ctx: &Ctx, users: &Users, keys: &[Key], versions: &[Version]) {
         let memory = ctx.memories.of(uid);
         let mut memory = lock(&memory);
         let cr = memory.newest(cached);
-        let still_here = |place: &Place| Some(&place.url) == users.url.as_ref();
-        if !place_of(ctx, &cr).as_ref().is_some_and(still_here) {
-            continue;
-        }
-        let wakes = match moved(&cr, versions) {
-            Moved::Not => false,
-            Moved::Beside => memory.swept != Some(state),
-            Moved::Itself => true,
-        };
-        if wakes {
+        let tick = refresh::interval(&cr, ctx.default_interval).map(|every| refresh::tick(uid, every, ctx.host.now()));
+        if moved(&cr, versions).wakes(memory.swept == Some(state), memory.tick != tick) {
             memory.swept = Some(state);
             memory.due = true;
             drop(memory);

@@ -66,11 +66,11 @@ fn desired(pass: &Pass<'_>, version_id: &str) -> Result<Data, TargetSight> {
 async fn current(pass: &Pass<'_>) -> Result<Option<Secret>, Error> {
     // A create fails where the cache is wrong, so its word is enough; but what was here before is looked for first, lest a
     // cache that lags cost a write in vain each time.
-    let was_here = lock(&pass.memory).target_checked.is_some();
+    let name = TargetView::of(&pass.observed.cr).name();
+    let was_here = pass.last_target(&lock(&pass.memory)).is_some_and(|target| target.name == name);
     if pass.observed.target_meta == Meta::Absent && !pass.read_target && !was_here {
         return Ok(None);
     }
-    let name = TargetView::of(&pass.observed.cr).name();
     api(pass).get_opt(name).await.map_err(|e| Error::kube("reading the target", e))
 }
 

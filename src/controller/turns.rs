@@ -1,6 +1,7 @@
 //! Whose turn it is: which of the objects that wait is worked on next. Keeps no time and does no work.
 //!
-//! Lanes go in order, but every fourth turn goes to the last lane first, so that nobody waits for ever. Within a lane
+//! Lanes go in order, but every fourth turn is first offered to one of the later lanes, each at its time, so that nobody waits
+//! for ever. Within a lane
 //! namespaces take turns, and within a namespace who came first goes first. A namespace whose passes hang gets no more
 //! places than leave some to others.
 
@@ -11,8 +12,8 @@ use crate::domain::lane::Lane;
 
 use super::index::Key;
 
-/// One turn in so many is given from the last lane on.
-const LAST_FIRST: u64 = 4;
+/// One turn in so many is offered to a later lane first.
+const LATER_FIRST: usize = 4;
 
 /// A namespace may hold fewer places than this many times those that are free.
 const SHARE: usize = 3;
@@ -21,7 +22,7 @@ const SHARE: usize = 3;
 #[derive(Debug)]
 pub(super) struct Turns {
     free: usize,
-    given: u64,
+    given: usize,
     lanes: BTreeMap<Lane, Waiting>,
     /// The lane that each of those who wait stands in.
     waiting: HashMap<Key, Lane>,
@@ -74,14 +75,14 @@ impl Turns {
         if self.free == 0 || self.waiting.is_empty() {
             return None;
         }
-        let mut order = Lane::ALL;
-        if (self.given + 1).is_multiple_of(LAST_FIRST) {
-            order.reverse();
-        }
+        // From the last lane back to the second, and again.
+        let later = Lane::ALL.into_iter().skip(1).rev().cycle().nth(self.given / LATER_FIRST % (Lane::ALL.len() - 1));
+        let order = later.filter(|_| (self.given + 1).is_multiple_of(LATER_FIRST)).into_iter().chain(Lane::ALL);
         let Self { free, held, waiting, lanes, .. } = self;
         let may = |namespace: &str| held.get(namespace).copied().unwrap_or_default() < SHARE * *free;
-        let found =
-            order.iter().find_map(|lane| lanes.get_mut(lane)?.take(may, |key| waiting.get(key) == Some(lane)))?;
+        let found = order
+            .into_iter()
+            .find_map(|lane| lanes.get_mut(&lane)?.take(may, |key| waiting.get(key) == Some(&lane)))?;
         self.waiting.remove(&found);
         self.given += 1;
         self.free -= 1;
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_go_in_order_and_every_fourth_turn_is_the_last_lanes() {
+    fn lanes_go_in_order_and_every_fourth_turn_is_a_later_lanes() {
         let mut turns = Turns::new(1);
         for lane in [Lane::Refresh, Lane::Urgent] {
             for n in 0..6 {
@@ -228,6 +229,19 @@ mod tests {
         let order = order(&mut turns);
         let letters: String = order.iter().map(|name| &name[2..3]).collect();
         assert_eq!(letters, "UUURUUURRRRR");
+    }
+
+    #[test]
+    fn no_lane_waits_for_ever_while_others_never_empty() {
+        let mut turns = Turns::new(1);
+        for (n, lane) in Lane::ALL.into_iter().cycle().take(80).enumerate() {
+            turns.add(key(&format!("n/{lane:?}-{n}")), lane);
+        }
+        let order = order(&mut turns);
+        for lane in Lane::ALL {
+            let first = order.iter().position(|name| name.starts_with(&format!("n/{lane:?}")));
+            assert!(first.is_some_and(|turn| turn < 12), "{lane:?}: {first:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::api::v1alpha1::RefreshMode;
 use crate::domain::class::Class;
-use crate::remote::{Next, Round, SecretInfo, Values};
+use crate::remote::{self, Next, Round, SecretInfo, Values};
 
 use super::context::Ctx;
 use super::index::Key;
@@ -51,6 +51,8 @@ pub(super) enum Answer {
     Secret(Arc<SecretInfo>, Instant),
     /// The ids of all secrets with the name.
     Ids(Arc<[String]>),
+    /// Why the list failed that would have answered.
+    Failed(remote::Error),
     /// To come again when woken.
     Wait,
     /// The remote wants to be left alone until then.
@@ -71,8 +73,8 @@ pub(super) struct Wants {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The resources that wait, by UID. Nearly always one for each.
-    waiting: BTreeMap<Wanted, Vec<(String, Key)>>,
+    /// The resources that wait, by what for and UID.
+    waiting: BTreeMap<(Wanted, String), Key>,
     /// What they asked for and are told, by UID.
     answers: BTreeMap<String, (Wanted, Answer)>,
 }
@@ -86,10 +88,7 @@ impl Wants {
             self.fetched.notify_one();
             return if asked == *wanted { answer } else { Answer::Alone };
         }
-        let waiting = inner.waiting.entry(wanted.clone()).or_insert_with(|| Vec::with_capacity(1));
-        if waiting.iter().all(|(already, _)| already != uid) {
-            waiting.push((uid.to_owned(), key.clone()));
-        }
+        inner.waiting.insert((wanted.clone(), uid.to_owned()), key.clone());
         drop(inner);
         self.asked.notify_one();
         Answer::Wait
@@ -97,7 +96,9 @@ impl Wants {
 
     /// What is waited for.
     fn wanted(&self) -> Vec<Wanted> {
-        lock(&self.inner).waiting.keys().cloned().collect()
+        let mut all: Vec<Wanted> = lock(&self.inner).waiting.keys().map(|(wanted, _)| wanted.clone()).collect();
+        all.dedup();
+        all
     }
 
     /// Whether nobody waits, nor is to fetch an answer.
@@ -114,10 +115,16 @@ impl Wants {
     /// Answers all who wait for something. Gives those to wake.
     fn answer(&self, wanted: &Wanted, answer: &Answer) -> Vec<Key> {
         let mut inner = lock(&self.inner);
-        let Some(waiting) = inner.waiting.remove(wanted) else { return Vec::new() };
-        let told = waiting.iter().map(|(uid, _)| (uid.clone(), (wanted.clone(), answer.clone())));
-        inner.answers.extend(told);
-        waiting.into_iter().map(|(_, key)| key).collect()
+        // No UID comes before an empty one.
+        let from = inner.waiting.range((wanted.clone(), String::new())..);
+        let told: Vec<(Wanted, String)> =
+            from.map(|(who, _)| who).take_while(|(what, _)| what == wanted).cloned().collect();
+        let mut wake = Vec::with_capacity(told.len());
+        for who in told {
+            wake.extend(inner.waiting.remove(&who));
+            inner.answers.insert(who.1, (who.0, answer.clone()));
+        }
+        wake
     }
 
     /// Forgets answers that nobody fetches: their resources went.
@@ -134,18 +141,16 @@ pub(super) async fn serve(ctx: &Ctx, organization: &Organization, wants: &Wants)
             continue;
         }
         let (secrets, names) = split(gather(ctx, wants).await);
-        let by_page = ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage);
-        if by_page && !names.is_empty() {
+        if !names.is_empty() {
+            // Whoever asked alone would read the same list.
             let told = resolve(ctx, organization, wants, &names).await;
             answer_all(ctx, wants, names.into_iter().map(Wanted::Name), &told);
         }
+        let by_page = ctx.sweeps.mode(organization) == Some(RefreshMode::ByPage);
         // One by itself costs less than a page.
-        if by_page && secrets.len() > 1 {
-            let told = fetch(ctx, organization, wants, &secrets).await;
-            answer_all(ctx, wants, secrets.into_iter().map(Wanted::Secret), &told);
-        } else {
-            answer_all(ctx, wants, wants.wanted().into_iter(), &Answer::Alone);
-        }
+        let told =
+            if by_page && secrets.len() > 1 { fetch(ctx, organization, wants, &secrets).await } else { Answer::Alone };
+        answer_all(ctx, wants, secrets.into_iter().map(Wanted::Secret), &told);
     }
 }
 
@@ -184,7 +189,7 @@ async fn resolve(ctx: &Ctx, organization: &Organization, wants: &Wants, names: &
     let Some(client) = ctx.connections.client(&organization.connection) else { return Answer::Alone };
     let all = match client.list_secrets(&organization.id, Values::Omit).await {
         Ok(all) => all,
-        Err(error) => return told(error.class()),
+        Err(error) => return throttled(error.class()).unwrap_or(Answer::Failed(error)),
     };
     let mut ids: BTreeMap<&str, Vec<String>> = names.iter().map(|name| (name.as_str(), Vec::new())).collect();
     for secret in all {
@@ -214,7 +219,7 @@ async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: &
         let at = Instant::now();
         let page = match sweep::page(ctx, organization, offset, Values::Include, PATIENCE).await {
             Ok(page) => page,
-            Err(Look::Throttled(after)) => return told(Class::Throttled(after)),
+            Err(Look::Throttled(after)) => return throttled(Class::Throttled(after)).unwrap_or(Answer::Alone),
             Err(_) => return Answer::Alone,
         };
         let next = round.page(page.secrets.iter().map(|secret| secret.id.as_str()), page.has_next);
@@ -227,11 +232,11 @@ async fn fetch(ctx: &Ctx, organization: &Organization, wants: &Wants, secrets: &
     }
 }
 
-/// What to tell people after a failure: where the remote wants to be left alone, they need not find that out each.
-fn told(class: Class) -> Answer {
+/// Where the remote wants to be left alone, nobody needs to find that out by himself.
+fn throttled(class: Class) -> Option<Answer> {
     match class {
-        Class::Throttled(after) => Answer::Throttled(Instant::now() + after),
-        _ => Answer::Alone,
+        Class::Throttled(after) => Some(Answer::Throttled(Instant::now() + after)),
+        _ => None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The watches, the queues, and what wakes what.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -14,9 +13,8 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::Api;
 use kube::core::{DeserializeGuard, PartialObjectMeta, Resource};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::reflector::{self, Store, store::Writer};
+use kube::runtime::reflector::{self, store::Writer};
 use kube::runtime::watcher::{self, Event};
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span, warn};
@@ -31,6 +29,7 @@ use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::secret::Keyring;
 
+use super::cache::{self, Cache, Kept};
 use super::connection::{self, Connection};
 use super::connections::Connections;
 use super::context::{Ctx, Listed, Places, Waker, Wakers};
@@ -40,7 +39,7 @@ use super::index::{ConnectionKey, Index, Key, Links};
 use super::memory::Memories;
 use super::news::{self, News};
 use super::pass;
-use super::patch;
+use super::patch::Prune;
 use super::queue::{self, Requeue, Woken};
 use super::secrets::{Listing, SecretCache};
 use super::sweep::{self, Sweeps};
@@ -67,9 +66,7 @@ pub struct Setup {
 pub async fn run(setup: Setup, shutdown: CancellationToken) {
     let Setup { client, config, guard, host, metrics, health, keyring } = setup;
     let scope = Scope::of(&config);
-    let (resources, resources_writer) = reflector::store();
-    let (namespaced, namespaced_writer) = reflector::store();
-    let (cluster, cluster_writer) = reflector::store();
+    let (resources, namespaced, cluster) = (Arc::default(), Arc::default(), Arc::default());
     let (all_namespaces, namespaces_writer) = reflector::store();
     let (wake_resources, woken_resources) = unbounded();
     let (wake_namespaced, woken_namespaced) = unbounded();
@@ -80,7 +77,12 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         events: Events::new(client.clone(), &config.identity),
         news,
         secrets: SecretCache::new(scope.secret_streams.len()),
-        connections: Connections::new(namespaced.clone(), cluster.clone(), all_namespaces, config.endpoints.clone()),
+        connections: Connections::new(
+            Arc::clone(&namespaced),
+            Arc::clone(&cluster),
+            all_namespaces,
+            config.endpoints.clone(),
+        ),
         cluster_namespace: config.cluster_resource_namespace(&client).to_owned(),
         default_interval: config.default_refresh_interval,
         settle: config.remote_settle_time,
@@ -93,7 +95,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         places: Places::default(),
         listed: Listed::default(),
         wakers: Wakers { resources: wake_resources, namespaced: wake_namespaced, cluster: wake_cluster },
-        resources: resources.clone(),
+        resources: Arc::clone(&resources),
         client: client.clone(),
         guard,
         shutdown: shutdown.clone(),
@@ -113,12 +115,12 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
     let queue = Queue { ctx: &ctx, scope: &scope, config: &config, health: &health, shutdown: &shutdown };
     let indexed = {
         let ctx = ctx.clone();
-        move |event: &Event<DeserializeGuard<SecretVersion>>| note_resource(&ctx, event)
+        move |event: &Noted<SecretVersion>, key: Option<Key>| note_resource(&ctx, event, key)
     };
     tasks.spawn(queue.run(
         "SecretVersion",
         Api::all(client.clone()),
-        (resources, resources_writer),
+        resources,
         (&ctx.wakers.resources, woken_resources),
         indexed,
         Lane::of,
@@ -131,7 +133,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
     tasks.spawn(queue.run(
         AbejaConnection::NAME,
         Api::all(client.clone()),
-        (namespaced, namespaced_writer),
+        namespaced,
         (&ctx.wakers.namespaced, woken_namespaced),
         note_connection(&ctx, ConnectionKind::AbejaConnection),
         |_| Lane::Changed,
@@ -141,7 +143,7 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
     tasks.spawn(queue.run(
         ClusterAbejaConnection::NAME,
         Api::all(client),
-        (cluster, cluster_writer),
+        cluster,
         (&ctx.wakers.cluster, woken_cluster),
         note_connection(&ctx, ConnectionKind::ClusterAbejaConnection),
         |_| Lane::Changed,
@@ -204,15 +206,15 @@ impl Queue<'_> {
         &self,
         kind: &'static str,
         api: Api<DeserializeGuard<K>>,
-        (store, writer): (Store<DeserializeGuard<K>>, Writer<DeserializeGuard<K>>),
+        cache: Arc<Cache<K>>,
         (waker, woken): (&Waker, Woken),
-        note: impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static,
+        note: impl Fn(&Noted<K>, Option<Key>) + Send + 'static,
         lane: fn(&K) -> Lane,
         ready: R,
         reconcile: P,
     ) -> BoxFuture<'static, ()>
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Kept,
         R: FnOnce(Arc<Ctx>) -> W,
         W: Future<Output = ()> + Send + 'static,
         P: Fn(Arc<DeserializeGuard<K>>, Arc<Ctx>) -> F + Clone + Send + Sync + 'static,
@@ -228,18 +230,18 @@ impl Queue<'_> {
             };
             std::future::ready(Ok(covered.then_some(event)))
         });
-        let events = events
-            .modify(|object| patch::prune(object.meta_mut()))
-            .reflect(writer)
-            .take_until(self.shutdown.clone().cancelled_owned());
+        let events = events.modify(Prune::prune).take_until(self.shutdown.clone().cancelled_owned());
+        let kept = cache.clone();
         let watch = async move {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
-                        note(&event);
-                        if let Event::Apply(object) | Event::InitApply(object) = &event {
-                            let _ = waker.unbounded_send((Key::of(object), Lane::Refresh));
+                        let event = cache::shared(event);
+                        let key = kept.note(&event);
+                        note(&event, key.clone());
+                        if let (Event::Apply(_) | Event::InitApply(_), Some(key)) = (&event, key) {
+                            let _ = waker.unbounded_send((key, Lane::Refresh));
                         }
                     }
                     Err(error) => {
@@ -250,18 +252,18 @@ impl Queue<'_> {
             }
         };
         let lane_of = {
-            let store = store.clone();
+            let cache = cache.clone();
             move |key: &Key| {
-                let object = store.get(&key.object_ref());
+                let object = cache.get(key);
                 object.as_ref().and_then(|o| o.0.as_ref().ok()).map_or(Lane::Refresh, lane)
             }
         };
         let (ctx, health) = (self.ctx.clone(), self.health.clone());
         let pass = move |key: Key| {
-            let (ctx, health, store, reconcile) = (ctx.clone(), health.clone(), store.clone(), reconcile.clone());
+            let (ctx, health, cache, reconcile) = (ctx.clone(), health.clone(), cache.clone(), reconcile.clone());
             let span = info_span!("reconcile", kind, namespace = &*key.namespace, name = &*key.name);
             let pass = async move {
-                let Some(object) = store.get(&key.object_ref()) else { return Requeue::OnChange };
+                let Some(object) = cache.get(&key) else { return Requeue::OnChange };
                 let outcome = guarded(object.clone(), ctx.clone(), kind, reconcile(object.clone(), ctx.clone())).await;
                 health.beat();
                 outcome.unwrap_or_else(|error| {
@@ -299,15 +301,17 @@ fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
     (meta.managed_fields, meta.annotations) = (None, None);
 }
 
+/// What a watch told, and its cache took in.
+type Noted<K> = Event<Arc<DeserializeGuard<K>>>;
+
 /// Keeps the index, and wakes those that a change of one resource concerns.
-fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
+fn note_resource(ctx: &Ctx, event: &Noted<SecretVersion>, key: Option<Key>) {
     match event {
         Event::Init => ctx.index.begin_list(),
         Event::InitApply(object) | Event::Apply(object) => {
-            if let Ok(cr) = &object.0 {
+            if let (Ok(cr), Some(key)) = (&object.0, key) {
                 ctx.memories.shown(cr);
-                let key = Key::of(cr);
-                let links = Links::of(&key, cr);
+                let links = Links::of(&key, cr, ctx.default_interval);
                 if ctx.index.insert(key, links) {
                     ctx.wake_connection(&ConnectionKey::of(cr));
                 }
@@ -317,14 +321,13 @@ fn note_resource(ctx: &Ctx, event: &Event<DeserializeGuard<SecretVersion>>) {
             if let Some(uid) = &object.meta().uid {
                 ctx.memories.forget(uid);
             }
-            if let Some(links) = ctx.index.remove(&Key::of(object)) {
+            if let Some(links) = key.and_then(|key| ctx.index.remove(&key)) {
                 wake_neighbours(ctx, &links);
             }
         }
         Event::InitDone => {
             ctx.listed.resources.open();
-            let all = ctx.resources.state();
-            ctx.memories.keep(&all.iter().filter_map(|object| object.meta().uid.as_deref()).collect());
+            ctx.memories.keep(|| ctx.resources.all().iter().filter_map(|object| object.meta().uid.clone()).collect());
             for links in ctx.index.end_list() {
                 wake_neighbours(ctx, &links);
             }
@@ -342,19 +345,22 @@ fn wake_neighbours(ctx: &Ctx, gone: &Links) {
 fn note_connection<K: Resource>(
     ctx: &Arc<Ctx>,
     kind: ConnectionKind,
-) -> impl Fn(&Event<DeserializeGuard<K>>) + Send + 'static + use<K>
-where
-    DeserializeGuard<K>: Resource,
-{
+) -> impl Fn(&Noted<K>, Option<Key>) + Send + 'static + use<K> {
     let ctx = ctx.clone();
-    move |event| match (event, kind) {
-        (Event::InitDone, ConnectionKind::AbejaConnection) => ctx.listed.namespaced.open(),
-        (Event::InitDone, ConnectionKind::ClusterAbejaConnection) => ctx.listed.cluster.open(),
-        (Event::Delete(object), _) => {
-            let connection = ConnectionKey { kind, key: Key::of(object) };
-            ctx.connections.remove(&connection);
-            ctx.wake_resources(ctx.index.of_connection(&connection));
+    let gone = |ctx: &Ctx, connection: &ConnectionKey| {
+        ctx.connections.remove(connection);
+        ctx.wake_resources(ctx.index.of_connection(connection));
+    };
+    move |event, key| match event {
+        Event::InitDone => {
+            match kind {
+                ConnectionKind::AbejaConnection => ctx.listed.namespaced.open(),
+                ConnectionKind::ClusterAbejaConnection => ctx.listed.cluster.open(),
+            }
+            // What was deleted while nobody watched is told of by no other event.
+            ctx.connections.absent(kind).iter().for_each(|connection| gone(&ctx, connection));
         }
+        Event::Delete(_) => key.into_iter().for_each(|key| gone(&ctx, &ConnectionKey { kind, key })),
         _ => {}
     }
 }
@@ -412,14 +418,7 @@ async fn watch_namespaces(
 
 /// A namespace's labels may have moved, and with them what its resources may use: given or taken, it counts at once.
 fn wake_users_of_cluster_connections(ctx: &Ctx, namespace: Option<&str>) {
-    let concerned = |cr: &SecretVersion| {
-        cr.spec.connection_ref.kind == ConnectionKind::ClusterAbejaConnection
-            && (namespace.is_none() || cr.metadata.namespace.as_deref() == namespace)
-    };
-    let all = ctx.resources.state();
-    let users = all.iter().filter_map(|object| object.0.as_ref().ok()).filter(|cr| concerned(cr));
-    // In order, so that the same world takes the same course.
-    ctx.wake_resources(users.map(Key::of).collect::<BTreeSet<_>>());
+    ctx.wake_resources(ctx.index.of_cluster(namespace));
 }
 
 /// Tells the probes when the caches are filled, and beats while nothing happens.

@@ -13,7 +13,7 @@ use super::place::Place;
 use super::projection::TargetView;
 use super::reason::Reason;
 use super::step::{Event, Look, Rest, Step, Wake};
-use super::{delete, follow, managed};
+use super::{create, delete, follow, managed};
 
 /// The next step for a resource.
 pub fn decide(o: &Observed) -> Step {
@@ -245,7 +245,12 @@ fn rest_trouble(o: &Observed, trouble: &Trouble) -> Step {
         Side::Remote => Verdict { target: previous_target(o), remote: Some(problem), ..Verdict::default() },
         Side::Target => Verdict { target: Some(problem), ..Verdict::default() },
     };
-    rest_until(o, status(&o.cr), &verdict, Wake::Backoff(wait), Vec::new())
+    let mut status = settled(o, status(&o.cr), &verdict);
+    if forced(o) && create::is_open(&status) {
+        // It was asked to find out what became of a create, and has not yet.
+        status.last_handled_reconcile_at = o.cr.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
+    }
+    Step::Rest(Rest { status: Box::new(status), wake: Wake::Backoff(wait), events: Vec::new() })
 }
 
 /// A failure in a person's words, and how long to wait after it.

@@ -78,12 +78,11 @@ fn find<'a>(o: &'a Observed, wanted: &VersionRef) -> Result<&'a Version, Box<Ste
     }
 }
 
-/// Whether an observed resource can go by a list that may not have all versions: what it refers to is there, and is no older
-/// than what it serves.
-pub fn follows(cr: &SecretVersion, listed: &[Version]) -> bool {
+/// The version of a list that may not have all of them by which an observed resource can go: what it refers to, where that is no
+/// older than what it serves.
+pub fn followed<'a>(cr: &SecretVersion, listed: &'a [Version]) -> Option<&'a Version> {
     let served = cr.status.as_ref().and_then(|s| s.version).unwrap_or_default();
-    let chosen = cr.spec.version_ref.as_ref().and_then(|wanted| chosen(wanted, listed));
-    chosen.is_some_and(|version| version.number >= served)
+    chosen(cr.spec.version_ref.as_ref()?, listed).filter(|version| version.number >= served)
 }
 
 /// The version of a list that is referred to.

@@ -19,6 +19,18 @@ pub enum Moved {
     Itself,
 }
 
+impl Moved {
+    /// Whether a resource is woken. `known`: it was woken for this very state of the remote before. `due`: by its own interval it
+    /// would be refreshed by now.
+    pub fn wakes(self, known: bool, due: bool) -> bool {
+        match self {
+            Self::Not => false,
+            Self::Beside => !known,
+            Self::Itself => !known || due,
+        }
+    }
+}
+
 /// Whether a resource should be looked at, now that its secret's versions are listed so.
 pub fn moved(cr: &SecretVersion, listed: &[Version]) -> Moved {
     // What was never looked at waits for that already.
@@ -29,13 +41,16 @@ pub fn moved(cr: &SecretVersion, listed: &[Version]) -> Moved {
             && status.updated_at.as_deref() == Some(v.updated_at.as_str())
     };
     if cr.spec.value_from.is_some() {
-        // Where nothing is recorded a create is under way, which keeps its own times.
-        let Some(id) = &status.version_id else { return Moved::Not };
+        let beside = twins::unrecorded(status, listed).next().is_some();
+        let Some(id) = &status.version_id else {
+            // A create is under way, and keeps its own times. One that was given up has none, and its outcome may still come.
+            return if status.create.is_some() && beside { Moved::Beside } else { Moved::Not };
+        };
         let current = listed.iter().find(|v| v.id == *id);
-        return match (current.is_some_and(as_recorded), twins::unrecorded(status, listed).next()) {
+        return match (current.is_some_and(as_recorded), beside) {
             (false, _) => Moved::Itself,
-            (true, Some(_)) => Moved::Beside,
-            (true, None) => Moved::Not,
+            (true, true) => Moved::Beside,
+            (true, false) => Moved::Not,
         };
     }
     let differs = match cr.spec.version_ref.as_ref().and_then(|wanted| follow::chosen(wanted, listed)) {
@@ -88,6 +103,20 @@ mod tests {
             None => cr.spec.value_from = serde_json::from_value(spec["valueFrom"].clone()).unwrap(),
         }
         cr
+    }
+
+    #[test]
+    fn who_differs_is_woken_once_for_each_state_and_where_the_list_is_wrong_as_often_as_alone() {
+        for (moved, known, due, expected) in [
+            (Not, false, true, false),
+            (Beside, false, false, true),
+            (Beside, true, true, false),
+            (Itself, false, false, true),
+            (Itself, true, false, false),
+            (Itself, true, true, true),
+        ] {
+            assert_eq!(moved.wakes(known, due), expected, "{moved:?}, {known}, {due}");
+        }
     }
 
     fn serves(number: i64) -> serde_json::Value {
@@ -148,6 +177,8 @@ mod tests {
         let twin = [active(1), active(2)];
         assert_eq!(moved(&resource(&source, &status), &twin), Beside, "it may be a late outcome of a create");
         let creating = resource(&source, &json!({ "create": intent }));
-        assert_eq!(moved(&creating, &twin), Not, "the create looks for itself");
+        assert_eq!(moved(&creating, &twin), Beside, "it may be its outcome");
+        assert_eq!(moved(&creating, &[]), Not);
+        assert_eq!(moved(&resource(&source, &json!({})), &twin), Not, "nothing was sent");
     }
 }

@@ -23,9 +23,9 @@ pub fn interval(cr: &SecretVersion, default: Duration) -> Option<Duration> {
 }
 
 /// The number of the tick that `now` belongs to. A refresh is due when it is another than at the last refresh.
-pub fn tick(uid: &str, interval: Duration, now: Timestamp) -> i128 {
+pub fn tick(uid: &str, interval: Duration, now: Timestamp) -> i64 {
     let every = nanos(interval);
-    (now.as_nanosecond() - phase(uid, every)).div_euclid(every)
+    i64::try_from((now.as_nanosecond() - phase(uid, every)).div_euclid(every)).unwrap_or(i64::MAX)
 }
 
 /// How long until the next tick.

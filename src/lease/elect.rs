@@ -117,7 +117,8 @@ impl Lease {
         while !shutdown.is_cancelled() {
             let pause = match self.attempt().await {
                 Ok(Attempt::Taken { deadline }) => {
-                    info!(lease = self.config.name, identity = self.identity, "leading");
+                    let said = if self.shared { "the division holds its Lease" } else { "leading" };
+                    info!(lease = self.config.name, identity = self.identity, "{said}");
                     let held = self.hold(deadline);
                     if !shutdown.is_cancelled() {
                         return Some(held);
@@ -214,7 +215,8 @@ impl Lease {
             }
         };
         term.end();
-        error!(lease = self.config.name, identity = self.identity, reason, "no longer leading");
+        let said = if self.shared { "no longer sure of the division's Lease" } else { "no longer leading" };
+        error!(lease = self.config.name, identity = self.identity, reason, "{said}");
         self.tell(Status::Over);
         None
     }

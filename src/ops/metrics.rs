@@ -74,13 +74,6 @@ struct Effect {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConditionLabels {
-    kind: &'static str,
-    r#type: &'static str,
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShardLabels {
     index: u16,
     of: u16,
@@ -107,7 +100,6 @@ struct Inner {
     panics: Family<Kind, Counter>,
     unparsable: Family<Kind, Counter>,
     watch_errors: Family<Kind, Counter>,
-    conditions: Family<ConditionLabels, Gauge>,
     organizations: Family<Refresh, Gauge>,
     remote_requests: Family<OpOutcome, Counter>,
     remote_duration: Histograms<Op>,
@@ -173,7 +165,6 @@ impl Metrics {
                 "Watches that broke and were begun again",
                 Family::default(),
             ),
-            conditions: register(registry, "conditions", "Objects by the status of a condition", Family::default()),
             organizations: register(
                 registry,
                 "organizations",
@@ -246,12 +237,6 @@ impl Metrics {
         self.0.watch_errors.get_or_create(&Kind { kind }).inc();
     }
 
-    /// How many objects of `kind` have a condition of this type and status now.
-    pub fn set_conditions(&self, kind: &'static str, r#type: &'static str, status: &'static str, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.0.conditions.get_or_create(&ConditionLabels { kind, r#type, status }).set(count);
-    }
-
     /// A request to the remote ended: which call, how, and after how long.
     pub fn remote_request(&self, op: &'static str, outcome: &'static str, elapsed: Duration) {
         self.0.remote_requests.get_or_create(&OpOutcome { op, outcome }).inc();
@@ -318,7 +303,6 @@ mod tests {
         metrics.event_left_out();
         metrics.unparsable("SecretVersion");
         metrics.watch_error("Secret");
-        metrics.set_conditions("SecretVersion", "Ready", "True", 3);
         metrics.remote_request("list_versions", "ok", Duration::from_millis(30));
         metrics.remote_effect("create_version");
         metrics.set_organizations("by_page", 1);
@@ -337,7 +321,6 @@ mod tests {
             "secret_version_operator_reconcile_panics_total{kind=\"SecretVersion\"} 1",
             "secret_version_operator_unparsable_objects_total{kind=\"SecretVersion\"} 1",
             "secret_version_operator_watch_errors_total{kind=\"Secret\"} 1",
-            "secret_version_operator_conditions{kind=\"SecretVersion\",type=\"Ready\",status=\"True\"} 3",
             "secret_version_operator_remote_requests_total{op=\"list_versions\",outcome=\"ok\"} 1",
             "secret_version_operator_remote_request_duration_seconds_count{op=\"list_versions\"} 1",
             "secret_version_operator_remote_effects_total{effect=\"create_version\"} 1",

@@ -11,10 +11,10 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::VersionState;
+use super::allowance::Allowance;
 use super::auth::Credential;
 use super::error::Error;
 use super::http::{Body, Http, Line, Request};
-use super::limiter::Limiter;
 use super::list::{self, Next, Page, Reading};
 use super::path;
 use super::retry::Budget;
@@ -53,8 +53,9 @@ pub struct ClientConfig {
     pub allow_insecure: bool,
     /// What the operator calls itself.
     pub user_agent: String,
-    /// The budget that every request is taken from. A create takes its share and never waits for it.
-    pub limiter: Arc<Limiter>,
+    /// The budgets that every request is taken from. A create takes its share and never waits for it, nor does a request that is
+    /// sent again.
+    pub allowance: Allowance,
     /// What carries requests in place of sockets.
     pub carrier: Option<Arc<dyn Carry>>,
     /// Who is told of every request.
@@ -82,7 +83,7 @@ pub struct Client {
     url: Arc<str>,
     timeout: Duration,
     max_retries: u32,
-    limiter: Arc<Limiter>,
+    allowance: Allowance,
 }
 
 impl fmt::Debug for Client {
@@ -98,7 +99,7 @@ impl Client {
             url: path::base_url(&config.url, config.allow_insecure)?.into(),
             timeout: config.timeout,
             max_retries: config.max_retries,
-            limiter: config.limiter.clone(),
+            allowance: config.allowance.clone(),
             http: Http::new(config)?,
         })
     }
@@ -110,7 +111,7 @@ impl Client {
 
     /// How many requests the remote is sent.
     pub fn standing(&self) -> Standing {
-        self.limiter.standing()
+        self.allowance.standing()
     }
 
     /// Creates a version with one request, which is sent once or not at all: on a connection of its own, without retry
@@ -126,7 +127,7 @@ impl Client {
     ) -> Result<Version, Error> {
         let op = "create_version";
         // What was made durable must be sent within seconds: others wait for it instead.
-        self.limiter.take();
+        self.allowance.take();
         let request = Request {
             op,
             method: Method::POST,
@@ -249,15 +250,14 @@ impl Client {
 
     /// Whether the credential is accepted, found out by asking for the smallest page of secrets.
     ///
-    /// A credential that may not list secrets is accepted all the same: what it may do shows in what it is used for.
+    /// A credential that may not list secrets is accepted all the same: what it may do shows in what it is used for. Where the
+    /// budget does not allow a request (`OverBudget`) it was not found out.
     pub async fn probe(&self, organization: &str) -> Result<(), Error> {
         let op = "probe";
         let url =
             self.under(op, &["organizations", organization, "secrets"], "offset=0&limit=1&return_secret_value=False")?;
         match self.repeatable(Method::GET, url, None, op, ONE).await {
             Err(error) if matches!(error.status(), Some(403 | 405)) => Ok(()),
-            // That others ask so much says nothing of the credential.
-            Err(Error::OverBudget { .. }) => Ok(()),
             answer => answer.map(|_| ()),
         }
     }
@@ -284,30 +284,38 @@ impl Client {
         op: &'static str,
         limit: usize,
     ) -> Result<Body, Error> {
-        self.pace(op).await?;
+        self.pace(op, LONGEST_PACE).await?;
         let deadline = Instant::now() + 2 * self.timeout;
         self.until(deadline, &Request { op, method, url, body, limit, value: None }).await
     }
 
-    /// Waits until the budget allows a request, where that is soon. Whoever would wait longer is to come back, and hold no place
-    /// meanwhile.
-    async fn pace(&self, op: &'static str) -> Result<(), Error> {
-        let wait = self.limiter.admit(LONGEST_PACE).map_err(|after| Error::OverBudget { op, after })?;
+    /// Waits until the budget allows a request, where that is soon enough. Whoever would wait longer is to come back, and hold no
+    /// place meanwhile.
+    async fn pace(&self, op: &'static str, patience: Duration) -> Result<(), Error> {
+        let wait = self.allowance.admit(patience).map_err(|after| Error::OverBudget { op, after })?;
         tokio::time::sleep(wait).await;
         Ok(())
     }
 
     async fn until(&self, deadline: Instant, request: &Request<'_>) -> Result<Body, Error> {
         let budget = Budget { retries: self.max_retries, deadline };
-        budget.spend(|| self.send(request, Line::Shared, budget.left(self.timeout))).await
+        let mut again = false;
+        let attempt = || {
+            // Whoever sends again has waited already: others wait for it instead.
+            if std::mem::replace(&mut again, true) {
+                self.allowance.take();
+            }
+            self.send(request, Line::Shared, budget.left(self.timeout))
+        };
+        budget.spend(attempt).await
     }
 
     /// Sends a request once, and lets the budget know what the remote said to it.
     async fn send(&self, request: &Request<'_>, line: Line, timeout: Duration) -> Result<Body, Error> {
         let answer = self.http.send(request, line, timeout).await;
         match &answer {
-            Err(error) if error.status() == Some(429) => self.limiter.refused(error.retry_after()),
-            _ => self.limiter.answered(),
+            Err(error) if error.status() == Some(429) => self.allowance.refused(error.retry_after()),
+            _ => self.allowance.answered(),
         }
         answer
     }
@@ -330,7 +338,9 @@ impl Client {
             let query = format!("offset={offset}&limit={}&{}", list::PAGE, flag(values));
             let url = self.under(op, segments, &query)?;
             let request = Request { op, method: Method::GET, url, body: None, limit: MANY, value: None };
-            self.pace(op).await?;
+            // What was read already would have to be read again, and no sooner.
+            let patience = if offset == 0 { LONGEST_PACE } else { end.saturating_duration_since(Instant::now()) };
+            self.pace(op, patience).await?;
             let deadline = end.min(Instant::now() + 2 * self.timeout);
             // What was answered is not kept over the pause: it may hold one of the few places for large answers.
             let page = read(&self.until(deadline, &request).await?)?;

@@ -1,7 +1,7 @@
-//! The budget of requests of one organization at one endpoint, shared by every connection that names it.
+//! A budget of requests.
 //!
-//! It allows what the connections set, where they do, and what the remote was found to bear: a 429 halves the rate, which then
-//! rises again, soon up to what was borne and slowly beyond, as long as somebody asks for more and nothing is refused.
+//! It allows what is set, where something is, and what the remote was found to bear: a 429 halves the rate, which then rises
+//! again, soon up to what was borne and slowly beyond, as long as somebody asks for more and nothing is refused.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub struct Limiter(Mutex<Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
-    /// What the connections set.
+    /// What is set.
     set: Option<Set>,
     /// What the remote bears, once it refused something.
     learnt: Option<Learnt>,
@@ -108,10 +108,13 @@ impl Limiter {
         }))
     }
 
-    /// From now on so many requests a minute, and so many at once.
-    pub fn set(&self, per_minute: u32, burst: u32) {
-        let set = Set { per_second: f64::from(per_minute.max(1)) / 60.0, burst: f64::from(burst.max(1)) };
-        self.with(|bucket, _| bucket.set = Some(set));
+    /// From now on so many requests a minute, and so many at once; or as many as the remote bears.
+    pub fn set(&self, limit: Option<(u32, u32)>) {
+        let set = limit.map(|(per_minute, burst)| Set {
+            per_second: f64::from(per_minute.max(1)) / 60.0,
+            burst: f64::from(burst.max(1)),
+        });
+        self.with(|bucket, _| bucket.set = set);
     }
 
     /// The limit, and for how long the remote is to be left alone.
@@ -131,6 +134,11 @@ impl Limiter {
     /// Takes a token for a request that can not wait: others wait for it instead.
     pub(super) fn take(&self) {
         self.with(|bucket, _| bucket.tokens -= 1.0);
+    }
+
+    /// Gives a token back that was taken for a request which is not sent.
+    pub(super) fn give_back(&self) {
+        self.with(|bucket, _| bucket.tokens = (bucket.tokens + 1.0).min(bucket.burst()));
     }
 
     /// Takes a token that is there within `patience`, and answers after how long; or says after how long to ask again.
@@ -314,12 +322,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_set_comes_at_once_and_then_at_the_rate() {
         let limiter = Limiter::new();
-        limiter.set(60, 2);
+        limiter.set(Some((60, 2)));
         let waits: Vec<u64> = (0..4).map(|_| limiter.admit(Duration::from_mins(1)).unwrap().as_secs()).collect();
         assert_eq!(waits, [0, 0, 1, 2]);
         tokio::time::advance(Duration::from_secs(4)).await;
         assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
-        limiter.set(6, 1);
+        limiter.set(Some((6, 1)));
         limiter.take();
         assert!(limiter.admit(Duration::from_mins(1)).unwrap() >= Duration::from_secs(9));
     }
@@ -327,7 +335,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_cannot_wait_is_sent_away_each_for_a_while_longer() {
         let limiter = Limiter::new();
-        limiter.set(60, 1);
+        limiter.set(Some((60, 1)));
         assert_eq!(limiter.admit(NOT_AT_ALL), Ok(Duration::ZERO));
         let away: Vec<u64> = (0..3).map(|_| limiter.admit(NOT_AT_ALL).unwrap_err().as_secs()).collect();
         assert_eq!(away, [1, 2, 3]);
@@ -345,7 +353,7 @@ mod tests {
         limiter.refused(Some(Duration::from_secs(30)));
         let learnt = limiter.standing();
         assert_eq!((learnt.blocked, learnt.per_minute), (Duration::from_secs(30), Some(600)), "the least at first");
-        limiter.set(60, 1);
+        limiter.set(Some((60, 1)));
         assert_eq!(limiter.standing().per_minute, Some(60), "less is set");
         assert!(limiter.admit(Duration::from_secs(5)).unwrap_err() >= Duration::from_secs(30));
         tokio::time::advance(Duration::from_secs(29)).await;

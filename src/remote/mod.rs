@@ -7,6 +7,7 @@
 //! | `retry` | when a safe request is sent again, and after how long |
 //! | `list` | when a list that was read in pages is complete; pure |
 //! | `round` | how far a look over an organization's secrets goes, page by page; pure |
+//! | `allowance` | what one connection may send |
 //! | `limiter` | the budget of requests |
 //! | `auth` | credentials as a header |
 //! | `path` | ids as parts of a URL |
@@ -18,6 +19,7 @@
 //!
 //! Nothing here knows Kubernetes, decides what to do next, or remembers anything between calls.
 
+mod allowance;
 mod auth;
 mod client;
 mod error;
@@ -32,6 +34,7 @@ mod version;
 mod wire;
 mod words;
 
+pub use allowance::Allowance;
 pub use auth::Credential;
 pub use client::{Client, ClientConfig, Observe};
 pub use error::Error;

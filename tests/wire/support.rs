@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use abeja_simulator::Simulator;
 use abeja_simulator::seed::Seed;
-use secret_version_operator::remote::{Client, ClientConfig, Credential, Observe};
+use secret_version_operator::remote::{Allowance, Client, ClientConfig, Credential, Observe};
 use secret_version_operator::secret::{SecretBytes, SecretText};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -23,7 +23,7 @@ pub(crate) fn value() -> SecretBytes {
 /// What a client needs, for a server on loopback. Impatient, and without retries.
 pub(crate) fn config(url: &str) -> ClientConfig {
     ClientConfig {
-        limiter: Arc::default(),
+        allowance: Allowance::default(),
         url: url.to_owned(),
         credential: Credential::Token(SecretText::from(TOKEN.to_owned())),
         ca_bundle: None,

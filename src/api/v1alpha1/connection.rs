@@ -54,7 +54,7 @@ pub struct AbejaConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub max_retries: Option<i32>,
-    /// The budget of requests, shared by everything that uses the same URL and organization.
+    /// How many requests the operator sends through this connection. Absent: as many as the remote bears.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
 }
@@ -169,7 +169,7 @@ pub enum CaBundleKind {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// Requests in a minute.
+    /// Requests in a minute. Absent: no limit is set, and `burst` means nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60000))]
     pub requests_per_minute: Option<i32>,
@@ -246,11 +246,11 @@ pub enum RefreshMode {
 #[serde(rename_all = "camelCase")]
 pub struct RequestBudget {
     /// Requests in a minute: the `rateLimit` that is set, or less, where the remote was found to bear less. What is found
-    /// changes as the remote does; here it is within a fifth of it.
+    /// changes as the remote does; here it is within a fifth of it. With shards, those of the shard that speaks for the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests_per_minute: Option<u32>,
-    /// Until when the remote asked to be sent nothing (429, `Retry-After`). In RFC 3339.
+    /// Until when the remote asked to be sent nothing (429, `Retry-After`), where that is for more than some seconds. In RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_until: Option<String>,
 }
@@ -266,13 +266,14 @@ pub struct ConnectionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
     /// How the resources of the connection's organization are refreshed: `ByPage`, a hundred secrets with one request, or
-    /// `BySecret`, one by one, where the credential may not list the organization's secrets, or they are far more than are used
-    /// here. Absent where nothing was refreshed yet.
+    /// `BySecret`, one by one, where the credential may not list the organization's secrets, they are far more than are used
+    /// here, or the list fails again and again. Absent where nothing was refreshed yet, or Secrets are not watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RefreshMode")]
     pub refresh: Option<RefreshMode>,
-    /// How many requests the remote is sent, shared by everything that uses the same URL and organization. Absent where
-    /// `rateLimit` is not set and the remote never asked for patience.
+    /// How many requests the remote is sent: within `rateLimit`, and within what it was found to bear by all who use the same URL
+    /// and organization. Absent where nothing limits them: `rateLimit` is not set, and the remote asked nobody for patience within the
+    /// last hour, or since the operator's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<RequestBudget>,
     /// What is so, and what to do about it.
