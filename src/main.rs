@@ -10,6 +10,10 @@ use secret_version_operator::cli::{Cli, Command, RunArgs};
 use secret_version_operator::config::{Config, Surroundings};
 use secret_version_operator::run;
 
+/// The system's allocators take more room for many small objects, and musl's is slow besides.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match execute(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::error;
 
+use crate::domain::lane::Lane;
+
 use super::index::Key;
 use super::patch::Prune;
 
@@ -34,6 +36,9 @@ pub trait Kept:
 {
     /// Whether there are so many that room counts for more than the time to read one.
     const MANY: bool;
+
+    /// The lane of an object by itself.
+    fn lane(&self) -> Lane;
 }
 
 #[derive(Debug)]
@@ -65,6 +70,7 @@ impl<K: Kept> Object<K> {
 #[derive(Debug)]
 struct Held<K> {
     object: Object<K>,
+    lane: Lane,
     /// Of the list that had it last, or of the one before what told of it.
     list: u64,
 }
@@ -79,6 +85,12 @@ impl<K: Kept> Cache<K> {
     /// An object as the watch has it. While it is listed anew, one that the list has not come to is as it was.
     pub fn get(&self, key: &Key) -> Option<Arc<DeserializeGuard<K>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).by_key.get(key)?.object.get()
+    }
+
+    /// The lane of an object by itself, as the watch has it.
+    pub fn lane(&self, key: &Key) -> Lane {
+        let objects = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        objects.by_key.get(key).map_or(Lane::Refresh, |held| held.lane)
     }
 
     /// All objects, in the order of their keys.
@@ -97,7 +109,11 @@ impl<K: Kept> Cache<K> {
             }
             Event::InitApply(object) | Event::Apply(object) => {
                 let key = objects.known(Key::of(&**object));
-                let held = Held { object: Object::new(object), list: objects.lists };
+                let held = Held {
+                    object: Object::new(object),
+                    lane: object.0.as_ref().map_or(Lane::Refresh, Kept::lane),
+                    list: objects.lists,
+                };
                 objects.by_key.insert(key.clone(), held);
                 Some(key)
             }
@@ -176,6 +192,46 @@ mod tests {
         assert_eq!(cache.all().len(), 1);
         cache.note(&Event::Delete(object("b", "4")));
         assert!(cache.all().is_empty());
+    }
+
+    #[test]
+    fn an_object_comes_out_as_it_was_put_in() {
+        let json = serde_json::json!({
+            "apiVersion": "secrets.abeja.io/v1alpha1", "kind": "SecretVersion",
+            "metadata": {
+                "name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 2,
+                "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
+                "finalizers": ["f"], "annotations": { crate::api::RECONCILE_REQUESTED_AT: "now" },
+            },
+            "spec": {
+                "connectionRef": {"kind": "AbejaConnection", "name": "c"}, "remoteRef": {"secretId": "1"},
+                "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}, "refreshInterval": "5m", "suspend": false,
+                "target": {"labels": {"a": "ä"}, "data": [{"key": "k", "property": "/p"}]},
+            },
+            "status": {
+                "observedGeneration": -1, "versionId": "v", "version": 9, "state": "Inactive", "origin": "Created",
+                "history": [{"versionId": "v", "version": 9, "origin": "Referenced", "digest": "d", "uid": "u", "place": "p"}],
+                "create": {
+                    "schema": 1, "id": "i", "uid": "u", "place": "p", "digest": "d", "attempts": 1, "timeoutSeconds": 30,
+                    "startedAt": "2026-01-01T00:00:00Z", "baseline": {"version": 0}, "withdrawn": true,
+                    "earlier": [{"digest": "e", "baseline": {"version": 3, "createdAt": "t"}}],
+                },
+                "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "Synced", "message": "\u{0}\"",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 2,
+                }],
+            },
+        });
+        let whole: Arc<DeserializeGuard<SecretVersion>> = Arc::new(serde_json::from_value(json).unwrap());
+        let cache = Cache::default();
+        let key = cache.note(&Event::Apply(whole.clone())).unwrap();
+        assert_eq!(cache.get(&key).unwrap().0.as_ref().ok(), whole.0.as_ref().ok());
+        assert!(whole.0.is_ok());
+        assert_eq!(cache.lane(&key), Lane::Urgent, "it is being deleted");
+
+        let odd = serde_json::json!({"metadata": {"name": "odd", "namespace": "ns"}, "spec": 1});
+        let key = cache.note(&Event::Apply(Arc::new(serde_json::from_value(odd).unwrap()))).unwrap();
+        assert!(cache.get(&key).unwrap().0.is_err(), "what cannot be read is there all the same");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::domain::backoff;
 use crate::domain::budget;
 use crate::domain::condition::{self, Problem};
 use crate::domain::decide::advice;
+use crate::domain::lane::Lane;
 use crate::domain::protect::{Finalizer, Held, Need};
 use crate::domain::reason::Reason;
 use crate::domain::told::goes_on;
@@ -57,10 +58,18 @@ pub(super) trait Connection: Kept {
 
 impl Kept for AbejaConnection {
     const MANY: bool = false;
+
+    fn lane(&self) -> Lane {
+        Lane::Changed
+    }
 }
 
 impl Kept for ClusterAbejaConnection {
     const MANY: bool = false;
+
+    fn lane(&self) -> Lane {
+        Lane::Changed
+    }
 }
 
 impl Connection for AbejaConnection {

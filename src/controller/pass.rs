@@ -15,6 +15,7 @@ use crate::domain::backoff::{self, Stimulus};
 use crate::domain::class::Class;
 use crate::domain::create::{bare, is_open};
 use crate::domain::decide::{decide, recorded_place, requested};
+use crate::domain::lane::Lane;
 use crate::domain::observed::{Link, Meta, NameFound, Observed, Owner, Seen, Settings, Sight, Source};
 use crate::domain::owner::{Claim, owner};
 use crate::domain::place::Place;
@@ -48,6 +49,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Kept for SecretVersion {
     const MANY: bool = true;
+
+    fn lane(&self) -> Lane {
+        Lane::of(self)
+    }
 }
 
 /// The state of one pass.

@@ -123,7 +123,6 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         resources,
         (&ctx.wakers.resources, woken_resources),
         indexed,
-        Lane::of,
         |ctx| async move { ctx.caches_filled().await },
         |object, ctx| async move {
             let cr = object.0.as_ref().map_err(|_| Error::Unreadable)?;
@@ -136,7 +135,6 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         namespaced,
         (&ctx.wakers.namespaced, woken_namespaced),
         note_connection(&ctx, ConnectionKind::AbejaConnection),
-        |_| Lane::Changed,
         users_known,
         connection::reconcile::<AbejaConnection>,
     ));
@@ -146,7 +144,6 @@ pub async fn run(setup: Setup, shutdown: CancellationToken) {
         cluster,
         (&ctx.wakers.cluster, woken_cluster),
         note_connection(&ctx, ConnectionKind::ClusterAbejaConnection),
-        |_| Lane::Changed,
         users_known,
         connection::reconcile::<ClusterAbejaConnection>,
     ));
@@ -209,7 +206,6 @@ impl Queue<'_> {
         cache: Arc<Cache<K>>,
         (waker, woken): (&Waker, Woken),
         note: impl Fn(&Noted<K>, Option<Key>) + Send + 'static,
-        lane: fn(&K) -> Lane,
         ready: R,
         reconcile: P,
     ) -> BoxFuture<'static, ()>
@@ -253,10 +249,7 @@ impl Queue<'_> {
         };
         let lane_of = {
             let cache = cache.clone();
-            move |key: &Key| {
-                let object = cache.get(key);
-                object.as_ref().and_then(|o| o.0.as_ref().ok()).map_or(Lane::Refresh, lane)
-            }
+            move |key: &Key| cache.lane(key)
         };
         let (ctx, health) = (self.ctx.clone(), self.health.clone());
         let pass = move |key: Key| {
