@@ -1,7 +1,7 @@
 //! Reconciles connections: reads credential and certificates, keeps the shared client, the finalizer and the status.
 //!
-//! Each shard makes its own client. One of them speaks for the connection: it asks the remote what it says to the credential, and
-//! writes.
+//! Each shard makes its own client. One of them speaks for the connection: it asks the remote what it says to the credential, writes
+//! the status, and takes the finalizer off. Whoever needs the finalizer puts it on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

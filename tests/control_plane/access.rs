@@ -171,6 +171,30 @@ async fn another_organization_cannot_be_named_through_a_connection_of_the_cluste
 }
 
 #[tokio::test]
+async fn what_may_not_be_used_is_not_looked_for_though_others_are_refreshed() {
+    const NOBODYS: &str = "7770000000000";
+    let scene = Scene::begin("stray").await;
+    let remote = scene.remote().await;
+    remote.make(b"canary-1").await;
+    share(&scene, json!([this(&scene, "Read")])).await;
+    let mut stray = through(&scene);
+    stray["refreshInterval"] = "5s".into();
+    let app = stray.clone();
+    stray["remoteRef"] = json!({"organizationId": NOBODYS});
+    scene.observed("stray", &remote, json!({"latest": "Active"}), stray).await;
+    scene.fails("stray", Reason::OrganizationNotAllowed).await;
+    scene.observed("app", &remote, json!({"latest": "Active"}), app).await;
+    scene.serves("app", 1).await;
+    for number in 2..4 {
+        remote.make(format!("canary-{number}").as_bytes()).await;
+        scene.serves("app", number).await;
+    }
+    let journal = scene.world.simulator.journal().await.unwrap();
+    assert!(journal.iter().all(|entry| entry["organization_id"] != NOBODYS), "somebody looked for it");
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn who_loses_access_keeps_the_last_value_and_is_let_go_when_deleted() {
     let scene = Scene::begin("revoked").await;
     let remote = scene.remote().await;
