@@ -109,7 +109,7 @@ async fn delete_pages<K>(api: &Api<K>, which: &ListParams) -> Result<()>
 where
     K: Clone + Debug + DeserializeOwned,
 {
-    let mut page = which.clone().limit(1000);
+    let mut page = which.clone().limit(200);
     while let Some(deleted) = api.delete_collection(&DeleteParams::default(), &page).await?.left() {
         page.continue_token = deleted.metadata.continue_.filter(|token| !token.is_empty());
         if page.continue_token.is_none() {
