@@ -17,7 +17,6 @@ use tracing::error;
 use crate::domain::lane::Lane;
 
 use super::index::Key;
-use super::patch::Prune;
 
 /// A cache that one watch fills.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ struct Objects<K> {
 
 /// A kind that a cache can keep.
 pub trait Kept:
-    Resource<DynamicType = ()> + Prune + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
     /// Whether there are so many that room counts for more than the time to read one.
     const MANY: bool;

@@ -93,12 +93,11 @@ impl User {
     fn of(cr: &SecretVersion, default_interval: Duration) -> Self {
         let manages = cr.spec.value_from.is_some();
         let keeps = cr.spec.deletion_policy.unwrap_or_default() != DeletionPolicy::Retain;
-        let rests = cr.metadata.deletion_timestamp.is_some() || cr.spec.suspend == Some(true);
         Self {
             manages,
             cleans_up: manages && keeps,
             has_duty: has_finalizer(cr) && keeps,
-            every: refresh::interval(cr, default_interval).filter(|_| !rests),
+            every: refresh::interval_unless_at_rest(cr, default_interval),
             recorded: recorded_place(cr).map(|place| Arc::new((place.url, place.organization_id))),
         }
     }

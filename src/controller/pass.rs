@@ -33,7 +33,6 @@ use super::context::Ctx;
 use super::error::Error;
 use super::index::{ConnectionKey, Key};
 use super::memory::{FateAt, Hold, Memory, Shared, lock};
-use super::patch::Prune as _;
 use super::queue::Requeue;
 use super::sweep::Organization;
 use super::{apply, look, patch};
@@ -216,12 +215,11 @@ impl<'a> Pass<'a> {
     /// The sweep of this resource's organization, where there is one for it.
     pub(super) fn sweep(&self) -> Option<Organization> {
         let cr = &self.observed.cr;
-        let every = refresh::interval(cr, self.ctx.default_interval)?;
-        let rests = cr.spec.suspend == Some(true) || cr.metadata.deletion_timestamp.is_some();
+        let every = refresh::interval_unless_at_rest(cr, self.ctx.default_interval)?;
         // Where Secrets are not watched a refresh looks at them, too.
         let unwatched = self.observed.target_meta == Meta::NotWatched;
         let Link::Ready(access) = &self.observed.link else { return None };
-        if rests || unwatched || access.deleting {
+        if unwatched || access.deleting {
             return None;
         }
         // A connection of the cluster serves its own organization only.
@@ -544,7 +542,7 @@ impl<'a> Pass<'a> {
             match answer {
                 Ok(mut written) => {
                     // It is remembered as the cache would have it.
-                    written.prune();
+                    patch::prune(&mut written.metadata);
                     return Ok(written);
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
@@ -555,7 +553,7 @@ impl<'a> Pass<'a> {
             let Some(mut now) = now.filter(|now| now.metadata.uid == self.observed.cr.metadata.uid) else {
                 return Err(Error::Gone);
             };
-            now.prune();
+            patch::prune(&mut now.metadata);
             // The cache may lag for long, and each pass that believed it would end here.
             lock(&self.memory).replaced(self.observed.cr.metadata.resource_version.clone(), &now);
             if !patch::alike(&now, &self.observed.cr) {

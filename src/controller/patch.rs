@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use kube::api::PatchParams;
-use kube::core::{DeserializeGuard, ObjectMeta};
+use kube::core::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::api::v1alpha1::{AbejaConnection, ClusterAbejaConnection, SecretVersion};
+use crate::api::v1alpha1::SecretVersion;
 use crate::api::{FINALIZER, GROUP};
 
 /// The field manager of everything that is written.
@@ -34,41 +34,8 @@ pub(super) fn finalizer(meta: &ObjectMeta, wanted: bool) -> Value {
     json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers}})
 }
 
-/// What a cache keeps is pruned first.
-pub trait Prune {
-    /// Takes off what the rules never look at.
-    fn prune(&mut self);
-}
-
-impl Prune for SecretVersion {
-    fn prune(&mut self) {
-        prune(&mut self.metadata);
-    }
-}
-
-impl Prune for AbejaConnection {
-    fn prune(&mut self) {
-        prune(&mut self.metadata);
-    }
-}
-
-impl Prune for ClusterAbejaConnection {
-    fn prune(&mut self) {
-        prune(&mut self.metadata);
-    }
-}
-
-impl<K: Prune> Prune for DeserializeGuard<K> {
-    fn prune(&mut self) {
-        match &mut self.0 {
-            Ok(object) => object.prune(),
-            Err(invalid) => prune(&mut invalid.metadata),
-        }
-    }
-}
-
 /// Takes off what the rules never look at: labels, the annotations of others, and whose field is whose.
-fn prune(meta: &mut ObjectMeta) {
+pub(super) fn prune(meta: &mut ObjectMeta) {
     (meta.managed_fields, meta.labels) = (None, None);
     let ours = meta.annotations.take().unwrap_or_default().into_iter().filter(|(key, _)| key.starts_with(GROUP));
     meta.annotations = Some(ours.collect()).filter(|ours: &BTreeMap<_, _>| !ours.is_empty());
@@ -78,7 +45,7 @@ fn prune(meta: &mut ObjectMeta) {
 pub(super) fn alike(one: &SecretVersion, other: &SecretVersion) -> bool {
     let bare = |cr: &SecretVersion| {
         let mut cr = cr.clone();
-        cr.prune();
+        prune(&mut cr.metadata);
         cr.metadata.resource_version = None;
         cr
     };

@@ -39,7 +39,7 @@ use super::index::{ConnectionKey, Index, Key, Links};
 use super::memory::Memories;
 use super::news::{self, News};
 use super::pass;
-use super::patch::Prune;
+use super::patch;
 use super::queue::{self, Requeue, Woken};
 use super::secrets::{Listing, SecretCache};
 use super::sweep::{self, Sweeps};
@@ -226,7 +226,8 @@ impl Queue<'_> {
             };
             std::future::ready(Ok(covered.then_some(event)))
         });
-        let events = events.modify(Prune::prune).take_until(self.shutdown.clone().cancelled_owned());
+        let events =
+            events.modify(|object| patch::prune(object.meta_mut())).take_until(self.shutdown.clone().cancelled_owned());
         let kept = cache.clone();
         let watch = async move {
             let mut events = std::pin::pin!(events);

@@ -22,6 +22,12 @@ pub fn interval(cr: &SecretVersion, default: Duration) -> Option<Duration> {
     Some(asked.map_or(default, |asked| asked.clamp(*INTERVAL.start(), *INTERVAL.end())))
 }
 
+/// The same, where the resource is neither being deleted nor suspended: whoever rests is not refreshed.
+pub fn interval_unless_at_rest(cr: &SecretVersion, default: Duration) -> Option<Duration> {
+    let rests = cr.metadata.deletion_timestamp.is_some() || cr.spec.suspend == Some(true);
+    interval(cr, default).filter(|_| !rests)
+}
+
 /// The number of the tick that `now` belongs to. A refresh is due when it is another than at the last refresh.
 pub fn tick(uid: &str, interval: Duration, now: Timestamp) -> i64 {
     let every = nanos(interval);
