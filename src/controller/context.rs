@@ -33,8 +33,8 @@ use super::gate::Gate;
 use super::index::{ConnectionKey, Index, Key};
 use super::memory::{Memories, lock};
 use super::news::{News, Told};
-use super::pass::place_of;
 use super::secrets::SecretCache;
+use super::survey::place_of;
 use super::sweep::Sweeps;
 
 /// Shared by all passes.

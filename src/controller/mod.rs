@@ -6,6 +6,7 @@
 
 mod apply;
 mod cache;
+mod compare;
 mod connection;
 mod connections;
 mod context;
@@ -20,11 +21,13 @@ mod pass;
 mod patch;
 mod queue;
 mod secrets;
+mod survey;
 mod sweep;
 mod target;
 mod turns;
 mod wants;
 mod watches;
+mod write;
 
 pub use connections::Connections;
 pub use context::{Ctx, Places, Waker, Wakers};

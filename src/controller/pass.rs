@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Resource;
-use kube::api::{Api, ObjectMeta, Patch};
+use kube::api::Api;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tracing::debug;
@@ -13,11 +13,10 @@ use tracing::debug;
 use crate::api::v1alpha1::{ObjectSeen, SecretVersion};
 use crate::domain::backoff::{self, Stimulus};
 use crate::domain::class::Class;
-use crate::domain::create::{bare, is_open};
+use crate::domain::create::bare;
 use crate::domain::decide::{decide, recorded_place, requested};
 use crate::domain::lane::Lane;
-use crate::domain::observed::{Link, Meta, NameFound, Observed, Owner, Seen, Settings, Sight, Source};
-use crate::domain::owner::{Claim, owner};
+use crate::domain::observed::{Link, Meta, NameFound, Observed, Owner, Seen, Settings};
 use crate::domain::place::Place;
 use crate::domain::projection::TargetView;
 use crate::domain::record::pinned;
@@ -25,7 +24,7 @@ use crate::domain::refresh;
 use crate::domain::step::{Rest, Step, Wake};
 use crate::domain::twins;
 use crate::remote::{self, ServedValue};
-use crate::secret::{Comparison, SecretBytes};
+use crate::secret::SecretBytes;
 
 use super::cache::Kept;
 use super::connections::View;
@@ -35,13 +34,10 @@ use super::index::{ConnectionKey, Key};
 use super::memory::{FateAt, Hold, Memory, Shared, lock};
 use super::queue::Requeue;
 use super::sweep::Organization;
-use super::{apply, look, patch};
+use super::{apply, look};
 
 /// More steps than any pass takes: the longest, a first create that replaces an intent, takes under twenty.
 const MAX_STEPS: usize = 60;
-
-/// How often a write is tried whose resource others write, too.
-const MAX_TRIES: usize = 5;
 
 /// How long a connection may take to be looked into before its resources say so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -399,168 +395,11 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Looks at the other resources of the place: who owns it, and what they serve. Who only follows owns nothing and deletes nothing,
-    /// and of those there may be thousands.
-    pub(super) fn survey(&mut self) {
-        let Some(place) = self.place().filter(|_| self.observed.cr.spec.value_from.is_some()) else { return };
-        let mut claims: Vec<Claim> = self.claim(&self.observed.cr, &place).into_iter().collect();
-        let mut served = BTreeSet::new();
-        let me = self.observed.cr.metadata.uid.clone();
-        for key in self.ctx.index.of_remote(&place.secret_id) {
-            let Some(object) = self.ctx.resource(&key) else { continue };
-            let Ok(other) = &object.0 else { continue };
-            if other.metadata.uid == me || place_of(self.ctx, other).as_ref() != Some(&place) {
-                continue;
-            }
-            if other.metadata.deletion_timestamp.is_none() {
-                served.extend(other.status.as_ref().and_then(|s| s.version_id.clone()));
-            }
-            if other.spec.value_from.is_some() {
-                claims.extend(self.claim(other, &place));
-            }
-        }
-        self.observed.served_elsewhere = served;
-        self.observed.owner = match owner(&claims) {
-            Some(first) if Some(&first.uid) != me.as_ref() => Owner::Other(first.name.clone()),
-            _ => Owner::This,
-        };
-    }
-
-    fn claim(&self, cr: &SecretVersion, place: &Place) -> Option<Claim> {
-        let uid = cr.metadata.uid.clone()?;
-        let status = cr.status.as_ref();
-        let here = place.to_string();
-        let open = status.is_some_and(|s| {
-            is_open(s) && s.create.as_ref().is_some_and(|intent| intent.place == here && intent.uid == uid)
-        });
-        Some(Claim {
-            has_intent: open || self.ctx.places.claimant(place).as_ref() == Some(&uid),
-            has_record: status.is_some_and(|s| s.history.iter().any(|r| r.place == here && r.uid == uid)),
-            created: cr.metadata.creation_timestamp.as_ref().map(|t| t.0),
-            name: Key::of(cr).to_string(),
-            uid,
-        })
-    }
-
-    /// The resource as it is now, after a read or a write of it. Whatever was compared with the old one is compared anew.
-    pub(super) fn set_cr(&mut self, cr: SecretVersion, written: bool) {
-        {
-            let mut memory = lock(&self.memory);
-            if written {
-                memory.replaced(self.observed.cr.metadata.resource_version.clone(), &cr);
-            }
-            // Bare once more after this, it will have lost what was written.
-            memory.finalizer_is_fresh &= bare(&cr);
-        }
-        self.observed.cr = cr;
-        self.remember();
-        self.compare();
-    }
-
     /// The rules' view of the memory, after the memory changed. Where this pass decides on a list, ages are those of when it was
     /// asked for: what it lacks had only so long to show, however late it came.
     pub(super) fn remember(&mut self) {
         let listed = self.listed_at.filter(|_| self.observed.seen.versions.is_some());
         self.observed.memory = lock(&self.memory).observe(listed.unwrap_or_else(Instant::now));
-    }
-
-    /// Compares the source and every listed version with what the resource records.
-    pub(super) fn compare(&mut self) {
-        let Some(place) = self.place() else { return };
-        let status = self.observed.cr.status.clone().unwrap_or_default();
-        let keyring = &self.ctx.keyring;
-        let beside = |digest: Option<&str>, bytes: &SecretBytes| match digest.map(|d| keyring.compare(d, &place, bytes))
-        {
-            None | Some(Comparison::Different) => Sight::Different,
-            Some(Comparison::Equal) => Sight::Equal,
-            Some(Comparison::Unknown) => Sight::Unknown,
-        };
-        let intent = status.create.as_ref();
-        if let Some((bytes, object)) = &self.source {
-            self.observed.seen.source = Some(Source::Bytes {
-                object: object.clone(),
-                digest: keyring.digest(&place, bytes),
-                is_last: beside(status.digest.as_deref(), bytes),
-                is_intent: beside(intent.map(|i| i.digest.as_str()), bytes),
-            });
-        }
-        let source = self.source.as_ref().map(|(bytes, _)| bytes);
-        for version in self.observed.seen.all_mut() {
-            if let Some(ServedValue::Bytes(bytes)) = self.values.get(&version.id) {
-                version.digest = Some(keyring.digest(&place, bytes));
-                version.is_source = match source {
-                    Some(source) if source == bytes => Sight::Equal,
-                    Some(_) => Sight::Different,
-                    None => Sight::Unknown,
-                };
-                version.is_intent = beside(intent.map(|i| i.digest.as_str()), bytes);
-                let earlier = intent.into_iter().flat_map(|i| &i.earlier);
-                let mut earlier = earlier.map(|e| beside(Some(&e.digest), bytes));
-                version.is_earlier =
-                    if earlier.any(|sight| sight == Sight::Equal) { Sight::Equal } else { Sight::Different };
-            } else {
-                version.digest = None;
-                (version.is_source, version.is_intent, version.is_earlier) =
-                    (Sight::Unknown, Sight::Unknown, Sight::Unknown);
-            }
-        }
-    }
-
-    /// Writes the status where it differs. The answer must hold what was sent.
-    pub(super) async fn write_status(
-        &mut self,
-        wanted: &crate::api::v1alpha1::SecretVersionStatus,
-    ) -> Result<bool, Error> {
-        let old = self.observed.cr.status.clone().unwrap_or_default();
-        if patch::status(&old, wanted, &self.observed.cr.metadata).is_none() {
-            return Ok(true);
-        }
-        let body = |meta: &ObjectMeta| patch::status(&old, wanted, meta).unwrap_or_default();
-        let written = self.patch("writing the status", Some("status"), body).await?;
-        let held = written.status.as_ref() == Some(wanted);
-        self.ctx.tell_transition(&written, &old.conditions, &wanted.conditions);
-        self.set_cr(written, true);
-        Ok(held)
-    }
-
-    /// Sends a patch that holds for the resource as it was seen. Where others write all the time what is no concern of the
-    /// rules, it holds for the resource as it is now: else none would ever be in time.
-    pub(super) async fn patch(
-        &mut self,
-        op: &'static str,
-        subresource: Option<&str>,
-        body: impl Fn(&ObjectMeta) -> serde_json::Value,
-    ) -> Result<SecretVersion, Error> {
-        let (api, name) = (self.api(), self.name().to_owned());
-        let mut tries = 1;
-        loop {
-            let patch = Patch::Merge(body(&self.observed.cr.metadata));
-            let answer = match subresource {
-                Some(subresource) => api.patch_subresource(subresource, &name, &patch::params(), &patch).await,
-                None => api.patch(&name, &patch::params(), &patch).await,
-            };
-            match answer {
-                Ok(mut written) => {
-                    // It is remembered as the cache would have it.
-                    patch::prune(&mut written.metadata);
-                    return Ok(written);
-                }
-                Err(kube::Error::Api(status)) if status.code == 404 => return Err(Error::Gone),
-                Err(kube::Error::Api(status)) if status.is_conflict() && tries < MAX_TRIES => tries += 1,
-                Err(error) => return Err(Error::kube(op, error)),
-            }
-            let now = api.get_opt(&name).await.map_err(|error| Error::kube(op, error))?;
-            let Some(mut now) = now.filter(|now| now.metadata.uid == self.observed.cr.metadata.uid) else {
-                return Err(Error::Gone);
-            };
-            patch::prune(&mut now.metadata);
-            // The cache may lag for long, and each pass that believed it would end here.
-            lock(&self.memory).replaced(self.observed.cr.metadata.resource_version.clone(), &now);
-            if !patch::alike(&now, &self.observed.cr) {
-                return Err(Error::Conflict);
-            }
-            self.observed.cr = now;
-        }
     }
 }
 
@@ -578,19 +417,6 @@ fn whole_seconds(now: Timestamp) -> Timestamp {
 pub(super) fn source_key(cr: &SecretVersion) -> Option<Key> {
     let source = cr.spec.value_from.as_ref()?.secret_key_ref.as_ref()?;
     Some(Key::new(cr.metadata.namespace.as_deref().unwrap_or_default(), &source.name))
-}
-
-/// The place of another resource: what it recorded, else what its spec and connection name.
-pub(super) fn place_of(ctx: &Ctx, cr: &SecretVersion) -> Option<Place> {
-    recorded_place(cr).or_else(|| {
-        let connection = ConnectionKey::of(cr);
-        let remote = &cr.spec.remote_ref;
-        Some(Place {
-            url: ctx.connections.url(&connection)?,
-            organization_id: remote.organization_id.clone().or_else(|| ctx.connections.organization(&connection))?,
-            secret_id: remote.secret_id.clone()?,
-        })
-    })
 }
 
 /// Notes what this pass sees for the first time.

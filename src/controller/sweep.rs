@@ -30,7 +30,7 @@ use super::context::Ctx;
 use super::index::{ConnectionKey, Key};
 use super::look::bare;
 use super::memory::lock;
-use super::pass::place_of;
+use super::survey::place_of;
 use super::wants::{self, Answer, Wanted, Wants};
 
 /// How long an organization is refreshed secret by secret before its list is tried again.
