@@ -53,9 +53,6 @@ async fn by_floor(arena: &Arena, kind: Kind, size: usize, case: &mut Case) -> Re
     case.note("floor, resources/s", per_second(size, began.elapsed()));
     case.note_processor("floor", &processor, &arena.processor()?);
     say(format!("{size} {kind:?}: the floor took {:.2} s", began.elapsed().as_secs_f64()));
-    if kind == Kind::Managed {
-        floor::release(arena).await?;
-    }
     load::clear(arena).await
 }
 
@@ -73,9 +70,8 @@ async fn by_operator(arena: &Arena, size: usize, case: &mut Case) -> Result<()> 
     case.note("reads per resource, with pages of lists", own / size as f64);
     let counts = arena.counts().await?.since(counts);
     let requests = arena.last_request().await? - seq;
-    // What has finalizers goes with the operator alone.
-    load::clear(arena).await?;
     operator.process().stop().await?;
+    load::clear(arena).await?;
     let first = ready.values().map(|(_, at)| at.duration_since(began)).min().unwrap_or_default();
     case.note("operator, resources/s", per_second(size, elapsed));
     case.note("first ready after, s", first.as_secs_f64());

@@ -14,7 +14,7 @@ use secret_version_operator::api::v1alpha1::SecretVersion;
 use serde_json::{Value, json};
 
 use crate::arena::{Arena, ORGANIZATION, TOKEN, secret_id};
-use crate::load::{AT_ONCE, Kind};
+use crate::load::{self, AT_ONCE, Kind};
 
 /// Makes all resources ready.
 pub(crate) async fn write(arena: &Arena, kind: Kind, count: usize) -> Result<()> {
@@ -48,7 +48,7 @@ pub(crate) async fn delete(arena: &Arena, doomed: Vec<SecretVersion>) -> Result<
             let (secret, version) = secret.zip(version).context("a resource without version")?;
             let url = format!("{}/{version}", versions(arena, secret));
             http.delete(url).bearer_auth(TOKEN).send().await?.error_for_status()?.bytes().await?;
-            unbind(resources, &doomed.name_any()).await
+            load::unbind(resources, &doomed.name_any()).await
         }
     };
     stream::iter(doomed).map(one).buffer_unordered(AT_ONCE).try_collect().await
@@ -56,24 +56,6 @@ pub(crate) async fn delete(arena: &Arena, doomed: Vec<SecretVersion>) -> Result<
 
 fn versions(arena: &Arena, secret: &str) -> String {
     format!("{}/secret-manager/organizations/{ORGANIZATION}/secrets/{secret}/versions", arena.simulator.url())
-}
-
-/// Takes off the finalizers that the floor put on.
-pub(crate) async fn release(arena: &Arena) -> Result<()> {
-    let resources = arena.api::<SecretVersion>();
-    let all: Vec<PartialObjectMeta<SecretVersion>> = resources.list_metadata(&ListParams::default()).await?.items;
-    let one = |meta: PartialObjectMeta<SecretVersion>| {
-        let resources = &resources;
-        async move { unbind(resources, &meta.name_any()).await }
-    };
-    stream::iter(all).map(one).buffer_unordered(AT_ONCE).try_collect().await
-}
-
-/// Takes the finalizers off a resource.
-async fn unbind(resources: &Api<SecretVersion>, name: &str) -> Result<()> {
-    let none = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-    resources.patch_metadata(name, &PatchParams::default(), &none).await?;
-    Ok(())
 }
 
 struct Floor<'a> {
