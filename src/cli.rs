@@ -185,7 +185,7 @@ pub struct ElectionArgs {
 #[command(next_help_heading = "Work")]
 pub struct WorkArgs {
     /// How many resources of one kind are worked on at the same time
-    #[arg(long, env = "SVO_MAX_CONCURRENT_RECONCILES", value_name = "N", default_value_t = 16)]
+    #[arg(long, env = "SVO_MAX_CONCURRENT_RECONCILES", value_name = "N", default_value_t = 32)]
     pub max_concurrent_reconciles: u16,
 
     /// Refresh interval of a SecretVersion that has none of its own

@@ -59,7 +59,7 @@ pub enum ConfigError {
     #[error("--default-refresh-interval: {0:?} is not within 5s and 720h")]
     RefreshInterval(Duration),
     /// Nothing would ever run.
-    #[error("--max-concurrent-reconciles: 0 would work on nothing: write 1 or more (the default is 16)")]
+    #[error("--max-concurrent-reconciles: 0 would work on nothing: write 1 or more (the default is 32)")]
     NoConcurrency,
     /// Not a shard.
     #[error("--shard: {0:?} {1}")]

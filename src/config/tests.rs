@@ -28,7 +28,7 @@ fn defaults() {
     assert!(config.watch_secrets);
     assert_eq!(config.endpoints.iter().map(Endpoint::as_str).collect::<Vec<_>>(), [PUBLIC_ENDPOINT]);
     assert_eq!(config.remote_settle_time, Duration::from_secs(30));
-    assert_eq!(config.max_concurrent_reconciles.get(), 16);
+    assert_eq!(config.max_concurrent_reconciles.get(), 32);
     assert_eq!(config.default_refresh_interval, Duration::from_hours(1));
     assert_eq!(config.metrics_address, BindAddress::AnyAddress(8080));
     assert_eq!(config.health_address, BindAddress::AnyAddress(8081));
@@ -76,7 +76,7 @@ fn refused_with_the_flag_and_what_to_write() {
         (&["--default-refresh-interval=721h"], "--default-refresh-interval", "5s and 720h"),
         (&["--shard=2/2"], "--shard", "I from 0 to N-1"),
         (&["--shard=1"], "--shard", "write I/N"),
-        (&["--max-concurrent-reconciles=0"], "--max-concurrent-reconciles", "16"),
+        (&["--max-concurrent-reconciles=0"], "--max-concurrent-reconciles", "32"),
         (&["--metrics-bind-address=8080"], "--metrics-bind-address", ":PORT"),
         (&["--health-probe-bind-address=localhost:1"], "--health-probe-bind-address", ":PORT"),
     ] {
