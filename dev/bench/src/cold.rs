@@ -26,6 +26,7 @@ pub(crate) async fn run(kind: Kind, sizes: &[usize], rounds: &Rounds) -> Result<
         let mut case = Case::new(format!("{kind:?}, remote answers after {} ms", rounds.latency_ms), size);
         for turn in 0..2 * rounds.count {
             arena.reset_remote().await?;
+            load::clear(&arena).await?;
             load::apply(&arena, kind, 0..size, INTERVAL).await?;
             if crate::is_the_floors(turn) {
                 by_floor(&arena, kind, size, &mut case).await?;
@@ -53,7 +54,7 @@ async fn by_floor(arena: &Arena, kind: Kind, size: usize, case: &mut Case) -> Re
     case.note("floor, resources/s", per_second(size, began.elapsed()));
     case.note_processor("floor", &processor, &arena.processor()?);
     say(format!("{size} {kind:?}: the floor took {:.2} s", began.elapsed().as_secs_f64()));
-    load::clear(arena).await
+    Ok(())
 }
 
 async fn by_operator(arena: &Arena, size: usize, case: &mut Case) -> Result<()> {
@@ -71,7 +72,6 @@ async fn by_operator(arena: &Arena, size: usize, case: &mut Case) -> Result<()> 
     let counts = arena.counts().await?.since(counts);
     let requests = arena.last_request().await? - seq;
     operator.process().stop().await?;
-    load::clear(arena).await?;
     let first = ready.values().map(|(_, at)| at.duration_since(began)).min().unwrap_or_default();
     case.note("operator, resources/s", per_second(size, elapsed));
     case.note("first ready after, s", first.as_secs_f64());

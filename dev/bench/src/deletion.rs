@@ -23,6 +23,7 @@ pub(crate) async fn run(sizes: &[usize], rounds: &Rounds) -> Result<()> {
         let mut case = Case::new(format!("Managed, remote answers after {} ms", rounds.latency_ms), size);
         for turn in 0..2 * rounds.count {
             arena.reset_remote().await?;
+            load::clear(&arena).await?;
             load::apply(&arena, Kind::Managed, 0..size, "1h").await?;
             let operator = arena.operator().await?;
             Watch::begin(&arena).until(size, 1, LONGEST).await?;
@@ -47,7 +48,6 @@ pub(crate) async fn run(sizes: &[usize], rounds: &Rounds) -> Result<()> {
                 case.note("remote calls per resource", calls as f64 / size as f64);
                 operator.process().stop().await?;
             }
-            load::clear(&arena).await?;
         }
         case.compare();
         page.add(SCENARIO, case)?;

@@ -98,7 +98,7 @@ pub(crate) async fn clear(arena: &Arena) -> Result<()> {
     let secrets = arena.api::<Secret>();
     let targets =
         ListParams::default().fields(&format!("metadata.name!={CONNECTION},metadata.name!={KEYS},type=Opaque"));
-    delete_pages(&secrets, &targets).await?;
+    delete_all(&secrets, &targets).await?;
     gone(&secrets, &targets).await?;
     release(arena).await?;
     delete(arena).await?;
@@ -126,22 +126,29 @@ pub(crate) async fn unbind(resources: &Api<SecretVersion>, name: &str) -> Result
 
 /// Asks for every resource to be deleted.
 pub(crate) async fn delete(arena: &Arena) -> Result<()> {
-    delete_pages(&arena.api::<SecretVersion>(), &ListParams::default()).await
+    delete_all(&arena.api::<SecretVersion>(), &ListParams::default()).await
 }
 
-/// Page by page: an apiserver gives up a request that takes a minute.
-async fn delete_pages<K>(api: &Api<K>, which: &ListParams) -> Result<()>
+/// One by one, as a request for the whole collection is given up after a minute.
+async fn delete_all<K>(api: &Api<K>, which: &ListParams) -> Result<()>
 where
     K: Clone + Debug + DeserializeOwned,
 {
-    let mut page = which.clone().limit(200);
-    while let Some(deleted) = api.delete_collection(&DeleteParams::default(), &page).await?.left() {
-        page.continue_token = deleted.metadata.continue_.filter(|token| !token.is_empty());
+    let one = |meta: PartialObjectMeta<K>| async move {
+        match api.delete(&meta.metadata.name.unwrap_or_default(), &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    };
+    let mut page = which.clone().limit(500);
+    loop {
+        let listed = api.list_metadata(&page).await?;
+        stream::iter(listed.items).map(one).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        page.continue_token = listed.metadata.continue_.filter(|token| !token.is_empty());
         if page.continue_token.is_none() {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Waits until nothing of a kind is left.
